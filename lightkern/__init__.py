@@ -1,0 +1,9 @@
+"""lightkern: int8 inference kernels for vision networks on mobile CPUs."""
+
+from __future__ import annotations
+
+from .errors import FormatError, MissingExtraError, UnsupportedError
+from .graph import Graph, Node, Port
+from .model import Model, Quant, load
+
+__all__ = ["FormatError", "Graph", "MissingExtraError", "Model", "Node", "Port", "Quant", "UnsupportedError", "load"]

@@ -1,0 +1,305 @@
+"""The operations of lightkern: attributes, arity and the one shape rule of each.
+
+The float :class:`~lightkern.graph.Graph` and the int8 :class:`~lightkern.model.Model` share this table. An
+operation is an entry here, a function in ``float_ops.py`` (its real-valued meaning), a function in
+``reference.py`` (its int8 meaning) and a folder below ``csrc/kernels``.
+
+Shapes never contain the batch dimension. Rank 3 is always (H, W, C), whatever the layout of the source model;
+rank 1 is (C,); rank 2 is (L, C). The last axis is the channel axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+Shape = tuple[int, ...]
+Attrs = Mapping[str, Any]
+ParamShapes = Mapping[str, Shape]
+ShapeRule = Callable[[Attrs, ParamShapes, Sequence[Shape]], Shape]
+
+MAX_DIM = 1 << 24
+"""No dimension and no attribute may exceed this, which keeps every size computation within int64."""
+
+MAX_ELEMENTS = 1 << 31
+"""No tensor may have this many elements or more."""
+
+
+class RuleError(ValueError):
+    """An attribute, a parameter or a shape breaks the rule of its operation."""
+
+
+@dataclass(frozen=True)
+class OpRule:
+    """What the graph knows about one operation.
+
+    Attributes
+    ----------
+    inputs : (int, int)
+        Least and greatest number of activation inputs.
+    attrs : mapping of str to str
+        Required attributes and their kind: ``int``, ``float``, ``str``, ``bool``, ``ints2``, ``ints4``, ``shape``.
+    params : mapping of str to int
+        Required parameter arrays and their rank.
+    shape : callable
+        ``shape(attrs, param_shapes, input_shapes)`` returns the shape of the output or raises `RuleError`.
+    optional : frozenset of str
+        Attributes that may be absent.
+    """
+
+    shape: ShapeRule
+    inputs: tuple[int, int] = (1, 1)
+    attrs: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, int] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RuleError(message)
+
+
+def _hwc(shape: Shape) -> tuple[int, int, int]:
+    _require(len(shape) == 3, f"needs an input of shape (H, W, C), got {shape}")
+    return shape[0], shape[1], shape[2]
+
+
+def _same(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    return xs[0]
+
+
+def window_output(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
+    """Number of positions of a sliding window along one axis (may be <= 0 when the window does not fit)."""
+    return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def _window(attrs: Attrs, h: int, w: int) -> tuple[int, int]:
+    (kh, kw), (sh, sw) = attrs["kernel"], attrs["stride"]
+    dh, dw = attrs.get("dilation", (1, 1))
+    top, left, bottom, right = attrs["padding"]
+    for what in ("kernel", "stride"):
+        _require(min(attrs[what]) >= 1, f"{what} must be at least 1, got {tuple(attrs[what])}")
+    _require(min(dh, dw) >= 1, f"dilation must be at least 1, got {(dh, dw)}")
+    _require(
+        min(attrs["padding"]) >= 0,
+        f"padding must not be negative, got {tuple(attrs['padding'])}",
+    )
+    out = (
+        window_output(h, kh, sh, top, bottom, dh),
+        window_output(w, kw, sw, left, right, dw),
+    )
+    _require(
+        min(out) >= 1,
+        f"the {kh}x{kw} window (dilation {dh}x{dw}) does not fit into the padded input of "
+        f"{h + top + bottom}x{w + left + right}",
+    )
+    return out
+
+
+def _conv2d(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    h, w, c = _hwc(xs[0])
+    oc, kh, kw, icg = params["weight"]
+    groups = attrs["groups"]
+    _require((kh, kw) == tuple(attrs["kernel"]), f"weight is {kh}x{kw}, kernel says {tuple(attrs['kernel'])}")
+    _require(groups >= 1, f"groups must be at least 1, got {groups}")
+    _require(oc >= 1 and oc % groups == 0, f"{oc} output channels do not divide into {groups} groups")
+    _require(
+        icg * groups == c,
+        f"weight has {icg} input channels per group and {groups} groups, input has {c} channels",
+    )
+    for name in ("bias", "weight_scale"):
+        if name in params:
+            _require(params[name] == (oc,), f"{name} has shape {params[name]}, expected ({oc},)")
+    return (*_window(attrs, h, w), oc)
+
+
+def _linear(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    n, k = params["weight"]
+    _require(
+        xs[0][-1] == k and k >= 1 and n >= 1, f"weight of shape {(n, k)} does not fit the input {xs[0]}"
+    )
+    for name in ("bias", "weight_scale"):
+        if name in params:
+            _require(params[name] == (n,), f"{name} has shape {params[name]}, expected ({n},)")
+    return (*xs[0][:-1], n)
+
+
+def broadcast_kind(a: Shape, b: Shape) -> str:
+    """How `b` extends over `a`: "same", "channel" (one value per channel), "pixel" (one per pixel) or "scalar"."""
+    if a == b:
+        return "same"
+    if all(d == 1 for d in b) and len(b) <= len(a):
+        return "scalar"
+    if b[-1] == a[-1] and all(d == 1 for d in b[:-1]) and len(b) <= len(a):
+        return "channel"
+    if len(b) == len(a) and b[:-1] == a[:-1] and b[-1] == 1:
+        return "pixel"
+    raise RuleError(f"shapes {a} and {b} do not broadcast: the second must be equal, per channel, per pixel or scalar")
+
+
+def _binary(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    broadcast_kind(xs[0], xs[1])
+    return xs[0]
+
+
+def _per_channel(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    for name, shape in params.items():
+        _require(shape == (xs[0][-1],), f"{name} has shape {shape}, expected ({xs[0][-1]},)")
+    return xs[0]
+
+
+def _global_pool(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    return (1, 1, _hwc(xs[0])[2])
+
+
+def _pool(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    h, w, c = _hwc(xs[0])
+    (kh, kw), (dh, dw) = attrs["kernel"], attrs.get("dilation", (1, 1))
+    top, left, bottom, right = attrs["padding"]
+    _require(
+        max(top, bottom) <= dh * (kh - 1) and max(left, right) <= dw * (kw - 1),
+        f"padding {tuple(attrs['padding'])} reaches beyond the window: some outputs would see padding only",
+    )
+    return (*_window(attrs, h, w), c)
+
+
+def _axis(attrs: Attrs, rank: int) -> int:
+    axis = int(attrs["axis"])
+    _require(0 <= axis < rank, f"axis {axis} is outside of the {rank} axes")
+    return axis
+
+
+def _concat(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    axis = _axis(attrs, len(xs[0]))
+    out = list(xs[0])
+    for x in xs[1:]:
+        _require(
+            len(x) == len(out) and all(x[i] == out[i] for i in range(len(x)) if i != axis),
+            f"shapes {xs[0]} and {x} differ outside of axis {axis}",
+        )
+        out[axis] += x[axis]
+    return tuple(out)
+
+
+def _slice(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    axis = _axis(attrs, len(xs[0]))
+    begin, end = attrs["begin"], attrs["end"]
+    _require(
+        0 <= begin < end <= xs[0][axis], f"slice [{begin}, {end}) is outside of axis {axis} of size {xs[0][axis]}"
+    )
+    return (*xs[0][:axis], end - begin, *xs[0][axis + 1 :])
+
+
+def _shuffle(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    groups, c = attrs["groups"], xs[0][-1]
+    _require(groups >= 1 and c % groups == 0, f"{c} channels do not divide into {groups} groups")
+    return xs[0]
+
+
+def _pad(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    h, w, c = _hwc(xs[0])
+    top, left, bottom, right = attrs["padding"]
+    _require(min(attrs["padding"]) >= 0, f"padding must not be negative, got {tuple(attrs['padding'])}")
+    return (h + top + bottom, w + left + right, c)
+
+
+def elements(shape: Shape) -> int:
+    """Number of elements of a shape."""
+    total = 1
+    for d in shape:
+        total *= d
+    return total
+
+
+def _reshape(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    shape = tuple(attrs["shape"])
+    _require(attrs["order"] in ("CHW", "HWC"), f"order must be 'CHW' or 'HWC', got {attrs['order']!r}")
+    _require(
+        1 <= len(shape) <= 3 and min(shape) >= 1 and elements(shape) == elements(xs[0]),
+        f"cannot reshape {xs[0]} ({elements(xs[0])} elements) to {shape}",
+    )
+    return shape
+
+
+def _resize(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
+    _, _, c = _hwc(xs[0])
+    for axis in ("y", "x"):
+        _require(
+            params[f"{axis}_low"] == params[f"{axis}_fraction"] and params[f"{axis}_low"][0] >= 1,
+            f"{axis}_low and {axis}_fraction must have one equal, non-zero length",
+        )
+    return (params["y_low"][0], params["x_low"][0], c)
+
+
+_WINDOW = {"kernel": "ints2", "stride": "ints2", "padding": "ints4"}
+_RESIZE = {"y_low": 1, "y_fraction": 1, "x_low": 1, "x_fraction": 1}
+
+STRUCTURAL: dict[str, OpRule] = {
+    "conv2d": OpRule(
+        _conv2d,
+        attrs={**_WINDOW, "dilation": "ints2", "groups": "int"},
+        params={"weight": 4, "bias": 1},
+    ),
+    "linear": OpRule(_linear, params={"weight": 2, "bias": 1}),
+    "add": OpRule(_binary, inputs=(2, 2)),
+    "sub": OpRule(_binary, inputs=(2, 2)),
+    "mul": OpRule(_binary, inputs=(2, 2)),
+    "prelu": OpRule(_per_channel, params={"slope": 1}),
+    "global_avg_pool": OpRule(_global_pool),
+    "avg_pool": OpRule(_pool, attrs={**_WINDOW, "count_include_pad": "bool"}),
+    "max_pool": OpRule(_pool, attrs={**_WINDOW, "dilation": "ints2"}, optional=frozenset({"dilation"})),
+    "concat": OpRule(_concat, inputs=(1, 1024), attrs={"axis": "int"}),
+    "slice": OpRule(_slice, attrs={"axis": "int", "begin": "int", "end": "int"}),
+    "channel_shuffle": OpRule(_shuffle, attrs={"groups": "int"}),
+    "pad": OpRule(_pad, attrs={"padding": "ints4", "value": "float"}),
+    "reshape": OpRule(_reshape, attrs={"shape": "shape", "order": "str"}),
+    "resize": OpRule(_resize, params=_RESIZE),
+    "softmax": OpRule(_same),
+}
+"""Operations with a meaning of their own in both the float graph and the int8 model."""
+
+UNARY: dict[str, OpRule] = {
+    "relu": OpRule(_same),
+    "clip": OpRule(_same, attrs={"min": "float", "max": "float"}),
+    "leaky_relu": OpRule(_same, attrs={"alpha": "float"}),
+    "elu": OpRule(_same, attrs={"alpha": "float"}),
+    "hard_swish": OpRule(_same),
+    "hard_sigmoid": OpRule(_same, attrs={"alpha": "float", "beta": "float"}),
+    "sigmoid": OpRule(_same),
+    "tanh": OpRule(_same),
+    "swish": OpRule(_same),
+    "gelu": OpRule(_same),
+    "mish": OpRule(_same),
+    "softplus": OpRule(_same),
+    "exp": OpRule(_same),
+    "abs": OpRule(_same),
+    "neg": OpRule(_same),
+    "sqrt": OpRule(_same),
+}
+"""Elementwise functions of one input: float graph only; `compress` makes each a ``table`` or a clamp."""
+
+GRAPH_OPS: dict[str, OpRule] = {
+    **STRUCTURAL,
+    **UNARY,
+    # y = x * scale[c] + offset[c]: batch norm, and any arithmetic with a per-channel or scalar constant.
+    "affine": OpRule(_per_channel, params={"scale": 1, "offset": 1}),
+}
+"""Operations of the float graph."""
+
+MODEL_OPS: dict[str, OpRule] = {
+    **STRUCTURAL,
+    "conv2d": replace(STRUCTURAL["conv2d"], params={"weight": 4, "weight_scale": 1, "bias": 1}),
+    "linear": replace(STRUCTURAL["linear"], params={"weight": 2, "weight_scale": 1, "bias": 1}),
+    "softmax": replace(STRUCTURAL["softmax"], params={"exp": 1}),
+    "table": OpRule(_same, params={"table": 1}),
+}
+"""Operations of the int8 model. Those in `CLAMPED` carry the attribute ``clamp``."""
+
+CLAMPED = frozenset({"conv2d", "linear", "add", "sub", "mul", "prelu", "global_avg_pool", "avg_pool"})
+"""Operations that requantize, and so take a fused clamp: attribute ``clamp = [low, high]`` in int8."""
+
+SAME_QUANT = frozenset(
+    {"max_pool", "concat", "slice", "channel_shuffle", "pad", "reshape", "resize"}
+)
+"""Operations that move or select values: output and every input share one scale and zero point."""
