@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from . import reference
 from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port
 from .model import Model, Quant, load
 
-__all__ = ["FormatError", "Graph", "MissingExtraError", "Model", "Node", "Port", "Quant", "UnsupportedError", "load"]
+__all__ = ["FormatError", "Graph", "MissingExtraError", "Model", "Node", "Port", "Quant", "UnsupportedError", "load", "reference"]

@@ -38,13 +38,16 @@ class Quant:
     zero_point: int
 
     def quantize(self, x: Array) -> Array:
-        """Real values to int8, as `lightkern.reference` defines it."""
-        t = np.clip(x.astype(np.float32) / np.float32(self.scale), -128 - self.zero_point, 127 - self.zero_point)
-        return np.asarray((np.rint(t) + self.zero_point).astype(np.int8))
+        """Real values to int8, as `lightkern.reference.quantize` defines it."""
+        from .reference import quantize
+
+        return quantize(x, self)
 
     def dequantize(self, q: Array) -> Array:
         """int8 to float32."""
-        return np.asarray((q.astype(np.int32) - self.zero_point).astype(np.float32) * np.float32(self.scale))
+        from .reference import dequantize
+
+        return dequantize(q, self)
 
 
 @dataclass
