@@ -1,0 +1,1 @@
+"""The networks that are timed (seeded weights) and the two that are judged (ImageNet weights)."""
