@@ -1,0 +1,113 @@
+#include "base/cpu.h"
+
+#include <stdexcept>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
+namespace lightkern {
+namespace {
+
+constexpr Isa kAll[] = {
+#define LIGHTKERN_ISA(name, arch, flags) Isa::name,
+#include "base/isa.inc"
+#undef LIGHTKERN_ISA
+};
+
+struct Features {
+  bool sse41 = false, avx2 = false, neon = false, neondot = false;
+};
+
+#if defined(__x86_64__) || defined(__i386__)
+// CPUID tells what the CPU has; XGETBV tells whether the operating system saves the wide registers.
+Features detect() noexcept {
+  Features f;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
+  f.sse41 = (c >> 19 & 1) && (c >> 9 & 1);  // SSE4.1 and SSSE3
+  const bool osxsave = c >> 27 & 1, avx = c >> 28 & 1;
+  if (!osxsave || !avx) return f;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  const bool ymm_saved = (low & 6) == 6;
+  if (ymm_saved && __get_cpuid_count(7, 0, &a, &b, &c, &d)) f.avx2 = b >> 5 & 1;
+  return f;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+Features detect() noexcept {
+  Features f;
+  f.neon = true;                                            // part of the base architecture
+  f.neondot = getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
+  return f;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+Features detect() noexcept {
+  Features f;
+  f.neon = true;
+  int value = 0;
+  size_t size = sizeof(value);
+  f.neondot = sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value;
+  return f;
+}
+#else
+Features detect() noexcept { return {}; }
+#endif
+
+}  // namespace
+
+const char* isa_name(Isa isa) noexcept {
+  switch (isa) {
+#define LIGHTKERN_ISA(name, arch, flags) \
+  case Isa::name:                        \
+    return #name;
+#include "base/isa.inc"
+#undef LIGHTKERN_ISA
+  }
+  return "?";
+}
+
+bool cpu_has(Isa isa) noexcept {
+  static const Features features = detect();
+  switch (isa) {
+    case Isa::avx2:
+      return features.avx2;
+    case Isa::sse41:
+      return features.sse41;
+    case Isa::neondot:
+      return features.neondot;
+    case Isa::neon:
+      return features.neon;
+    case Isa::scalar:
+      return true;
+  }
+  return false;
+}
+
+const std::vector<Isa>& isa_levels() {
+  static const std::vector<Isa> levels = [] {
+    std::vector<Isa> found;
+    for (Isa isa : kAll) {
+      if (cpu_has(isa)) found.push_back(isa);
+    }
+    return found;
+  }();
+  return levels;
+}
+
+std::vector<Isa> allowed_levels(const std::string& cap) {
+  const std::vector<Isa>& levels = isa_levels();
+  if (cap.empty()) return levels;
+  std::string names;
+  for (size_t i = 0; i < levels.size(); ++i) {
+    if (cap == isa_name(levels[i])) return {levels.begin() + static_cast<long>(i), levels.end()};
+    names += (i ? ", " : "") + std::string(isa_name(levels[i]));
+  }
+  throw std::invalid_argument("ISA level '" + cap + "' is not one that this CPU has: " + names);
+}
+
+}  // namespace lightkern

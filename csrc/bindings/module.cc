@@ -1,0 +1,191 @@
+// The extension module lightkern._core: the only code that includes pybind11. It converts, checks dtype, shape and
+// contiguity, and releases the GIL; every rule of the format lives in Python.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <utility>
+
+#include "base/cpu.h"
+#include "kernels/registry.h"
+#include "runtime/plan.h"
+#include "runtime/session.h"
+
+namespace py = pybind11;
+
+namespace lightkern {
+namespace {
+
+// Python's reference to a plan, which is immutable and shared.
+struct PlanHandle {
+  std::shared_ptr<const Plan> plan;
+};
+
+ArrayView view_of(const std::string& where, const py::array& array) {
+  ArrayView view;
+  if (array.dtype().is(py::dtype::of<int8_t>())) {
+    view.type = 'b';
+  } else if (array.dtype().is(py::dtype::of<int32_t>())) {
+    view.type = 'i';
+  } else if (array.dtype().is(py::dtype::of<float>())) {
+    view.type = 'f';
+  } else {
+    throw py::type_error(where + ": dtype " + std::string(py::str(array.dtype())) +
+                         " is not int8, int32 or float32");
+  }
+  if (!(array.flags() & py::array::c_style)) throw py::value_error(where + ": not C-contiguous");
+  view.data = array.data();
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) view.shape.push_back(array.shape(i));
+  return view;
+}
+
+NodeDesc node_of(const py::dict& source) {
+  NodeDesc node;
+  node.op = py::cast<std::string>(source["op"]);
+  node.name = py::cast<std::string>(source["name"]);
+  node.inputs = py::cast<std::vector<int>>(source["inputs"]);
+  node.output = py::cast<int>(source["output"]);
+  node.ints = py::cast<std::map<std::string, std::vector<int64_t>>>(source["ints"]);
+  for (const auto& item : py::cast<py::dict>(source["arrays"])) {
+    const std::string key = py::cast<std::string>(item.first);
+    node.arrays[key] =
+        view_of("node '" + node.name + "', " + key, py::cast<py::array>(item.second));
+  }
+  return node;
+}
+
+PlanHandle plan_of(const py::list& tensors, const py::list& nodes,
+                                    std::vector<int> inputs, std::vector<int> outputs,
+                                    const std::string& isa, const std::string& kernel, bool guarded,
+                                    bool fuse) {
+  ModelDesc model;
+  for (const py::handle& item : tensors) {
+    const auto t = py::cast<std::tuple<std::string, int, int, int, float, int>>(item);
+    model.tensors.push_back({std::get<0>(t), std::get<1>(t), std::get<2>(t), std::get<3>(t),
+                             std::get<4>(t), std::get<5>(t)});
+  }
+  for (const py::handle& item : nodes) model.nodes.push_back(node_of(py::cast<py::dict>(item)));
+  model.inputs = std::move(inputs);
+  model.outputs = std::move(outputs);
+  PlanOptions options;
+  options.levels = allowed_levels(isa);
+  options.kernel = kernel;
+  options.guard = guarded ? Guard::kOn : Guard::kOff;
+  options.fuse = fuse;
+  py::gil_scoped_release release;  // the caller holds references to all arrays
+  return {make_plan(model, options)};
+}
+
+// Matches arrays against tensors: float32 or int8, C-contiguous, [n][h*w*c] elements.
+std::vector<IoArray> io_arrays(const Plan& plan, const std::vector<int>& tensors,
+                               const std::vector<py::array>& arrays,
+                               const std::vector<bool>& channels_first, size_t batch, bool writable) {
+  if (arrays.size() != tensors.size() || channels_first.size() != tensors.size()) {
+    throw py::value_error("expected " + std::to_string(tensors.size()) + " arrays");
+  }
+  std::vector<IoArray> out;
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const TensorDesc& tensor = plan.tensors[static_cast<size_t>(tensors[i])];
+    const std::string where = "array of tensor '" + tensor.name + "'";
+    const ArrayView view = view_of(where, arrays[i]);
+    if (view.type == 'i') throw py::type_error(where + ": expected float32 or int8");
+    if (static_cast<size_t>(view.elements()) != batch * tensor.elements()) {
+      throw py::value_error(where + ": " + std::to_string(view.elements()) + " elements, expected " +
+                            std::to_string(batch * tensor.elements()));
+    }
+    if (writable && !arrays[i].writeable()) throw py::value_error(where + ": not writable");
+    out.push_back({const_cast<void*>(view.data), view.type == 'f', channels_first[i]});
+  }
+  return out;
+}
+
+int run_session(Session& session, const std::vector<py::array>& inputs,
+                const std::vector<bool>& inputs_first, const std::vector<py::array>& outputs,
+                const std::vector<bool>& outputs_first, size_t batch) {
+  const Plan& plan = session.plan();
+  const auto in = io_arrays(plan, plan.inputs, inputs, inputs_first, batch, false);
+  const auto out = io_arrays(plan, plan.outputs, outputs, outputs_first, batch, true);
+  py::gil_scoped_release release;
+  return session.run(in, out, batch);
+}
+
+std::vector<double> time_session(Session& session, const std::vector<py::array>& inputs,
+                                 const std::vector<bool>& inputs_first,
+                                 const std::vector<py::array>& outputs,
+                                 const std::vector<bool>& outputs_first) {
+  const Plan& plan = session.plan();
+  const auto in = io_arrays(plan, plan.inputs, inputs, inputs_first, 1, false);
+  const auto out = io_arrays(plan, plan.outputs, outputs, outputs_first, 1, true);
+  std::vector<double> seconds;
+  seconds.reserve(plan.steps.size() + 2);
+  py::gil_scoped_release release;
+  session.run(in, out, 1, &seconds);
+  return seconds;
+}
+
+py::list describe_steps(const PlanHandle& handle) {
+  const Plan& plan = *handle.plan;
+  py::list out;
+  for (const Step& step : plan.steps) {
+    py::list rejected;
+    for (const Rejection& r : step.rejected) rejected.append(py::make_tuple(r.kernel, r.reason));
+    py::dict d;
+    d["name"] = step.name;
+    d["op"] = step.op;
+    d["kernel"] = step.kernel;
+    d["macs"] = step.macs;
+    d["packed_nbytes"] = step.packed_bytes;
+    d["units"] = step.units;
+    d["output"] = plan.tensors[static_cast<size_t>(step.writes)].name;
+    d["rejected"] = rejected;
+    out.append(d);
+  }
+  return out;
+}
+
+py::list list_kernels() {
+  py::list out;
+  visit_kernels(
+      [](void* context, const char* op, Isa isa, const char* name) {
+        static_cast<py::list*>(context)->append(py::make_tuple(op, isa_name(isa), name));
+      },
+      &out);
+  return out;
+}
+
+std::vector<std::string> level_names() {
+  std::vector<std::string> names;
+  for (Isa isa : isa_levels()) names.push_back(isa_name(isa));
+  return names;
+}
+
+}  // namespace
+}  // namespace lightkern
+
+PYBIND11_MODULE(_core, m) {
+  using namespace lightkern;
+  m.doc() = "Kernels, plans and sessions of lightkern.";
+  m.attr("__version__") = LIGHTKERN_VERSION;
+  m.def("isa_levels", &level_names, "ISA levels that this CPU has, best first.");
+  m.def("kernels", &list_kernels, "All compiled kernels: (op, isa, name).");
+
+  py::class_<PlanHandle>(m, "Plan")
+      .def(py::init(&plan_of), py::kw_only(), py::arg("tensors"), py::arg("nodes"), py::arg("inputs"),
+           py::arg("outputs"), py::arg("isa") = "", py::arg("kernel") = "",
+           py::arg("guarded") = false, py::arg("fuse") = true)
+      .def_property_readonly("steps", &describe_steps)
+      .def_property_readonly("packed_nbytes", [](const PlanHandle& h) { return h.plan->packed_bytes(); })
+      .def_property_readonly("arena_nbytes", [](const PlanHandle& h) { return h.plan->arena_bytes; });
+
+  py::class_<Session>(m, "Session")
+      .def(py::init([](const PlanHandle& h, int threads) { return std::make_unique<Session>(h.plan, threads); }),
+           py::arg("plan"), py::arg("threads"))
+      .def_property_readonly("threads", &Session::threads)
+      .def_property_readonly("arena_nbytes", &Session::arena_bytes)
+      .def("run", &run_session, py::arg("inputs"), py::arg("inputs_channels_first"),
+           py::arg("outputs"), py::arg("outputs_channels_first"), py::arg("batch"),
+           "Index of an input that holds a NaN, or -1.")
+      .def("time", &time_session, py::arg("inputs"), py::arg("inputs_channels_first"),
+           py::arg("outputs"), py::arg("outputs_channels_first"),
+           "Seconds of each stage of one run: inputs, every step, outputs.");
+}

@@ -1,0 +1,89 @@
+#include "runtime/lowering.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace lightkern {
+
+Clamp make_clamp(const NodeDesc& node, const TensorView& out) {
+  const std::vector<int64_t>& clamp = node.attr("clamp", 2);
+  const int32_t lo = static_cast<int32_t>(std::clamp<int64_t>(clamp[0], -128, 127)) + kActOffset;
+  const int32_t hi = static_cast<int32_t>(std::clamp<int64_t>(clamp[1], -128, 127)) + kActOffset;
+  return {static_cast<float>(lo - out.zero_point), static_cast<float>(hi - out.zero_point),
+          out.zero_point};
+}
+
+Clamp full_clamp(const TensorView& out) {
+  return {static_cast<float>(kActMin - out.zero_point),
+          static_cast<float>(kActMax - out.zero_point), out.zero_point};
+}
+
+std::vector<Act> memory_table(const NodeDesc& table_node) {
+  const int8_t* table = table_node.array<int8_t>("table", 256);
+  std::vector<Act> out(256);
+  for (int q = -128; q < 128; ++q) {
+    const Act at = static_cast<Act>(q + kActOffset);
+    out[static_cast<uint8_t>(at)] = static_cast<Act>(table[q + 128] + kActOffset);
+  }
+  return out;
+}
+
+AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorView& b,
+                   const TensorView& out) {
+  const float ma = a.scale / out.scale, mb = b.scale / out.scale;
+  return {ma, add_node.op == "sub" ? -mb : mb, a.zero_point, b.zero_point,
+          make_clamp(add_node, out)};
+}
+
+int final_output(const Fused& fused) {
+  if (fused.shuffle) return fused.shuffle->output;
+  if (fused.add) return fused.add->output;
+  if (fused.table) return fused.table->output;
+  return fused.node->output;
+}
+
+Epilogue make_epilogue(const LoweringContext& context, const Fused& fused) {
+  Epilogue e{};
+  const auto view = [&](int tensor) { return context.views[static_cast<size_t>(tensor)]; };
+  e.clamp = make_clamp(*fused.node, view(fused.node->output));
+  if (fused.add) {
+    const TensorView conv = view((fused.table ? fused.table : fused.node)->output);
+    const TensorView residual = view(fused.residual);
+    e.add = make_add(*fused.add, conv, residual, view(fused.add->output));
+    e.residual_stride = residual.pixel_stride;
+  }
+  return e;
+}
+
+Step start_step(const Fused& fused) {
+  Step step;
+  step.name = fused.node->name;
+  step.op = fused.node->op;
+  step.reads = fused.node->inputs;
+  for (const NodeDesc* next : {fused.table, fused.add, fused.shuffle}) {
+    if (!next) continue;
+    step.name += " + " + next->name;
+    step.op += " + " + next->op;
+  }
+  if (fused.add) step.reads.push_back(fused.residual);
+  step.writes = final_output(fused);
+  return step;
+}
+
+Split split_work(size_t total, double work_per_item, double min_work, size_t multiple) {
+  const double items = std::ceil(min_work / std::max(work_per_item, 1.0));
+  size_t per_unit = items >= static_cast<double>(total) ? total : static_cast<size_t>(items);
+  per_unit = std::max<size_t>((per_unit + multiple - 1) / multiple * multiple, 1);
+  return {total, per_unit, (total + per_unit - 1) / per_unit};
+}
+
+Lower find_lowering(const std::string& op) {
+  static const std::map<std::string, Lower> lowerings = {
+      {"table", lower_table},
+  };
+  const auto found = lowerings.find(op);
+  return found == lowerings.end() ? nullptr : found->second;
+}
+
+}  // namespace lightkern

@@ -1,0 +1,144 @@
+// Lowering: node -> step. One function per op, in ops/<op>.cc; each picks a kernel, packs for it, and fixes the geometry.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/cpu.h"
+#include "kernels/registry.h"
+#include "kernels/requant.h"
+#include "runtime/model.h"
+#include "runtime/step.h"
+
+namespace lightkern {
+
+struct PlanOptions {
+  std::vector<Isa> levels;  // allowed, best first
+  std::string kernel;       // not empty: steps whose op has a kernel of this name must use it (tests)
+  Guard guard = Guard::kOff;
+  bool fuse = true;
+};
+
+// A tensor as a kernel sees it: geometry in memory.
+struct TensorView {
+  int h, w, c;
+  ptrdiff_t pixel_stride;  // bytes between pixels, >= c; a row of pixels is w * pixel_stride
+  float scale;
+  int32_t zero_point;  // memory domain
+
+  size_t pixels() const { return static_cast<size_t>(h) * static_cast<size_t>(w); }
+  // One row of elements without gaps, if it is one.
+  bool dense() const { return pixel_stride == c; }
+};
+
+// A node, with the nodes that the plan fused behind it.
+struct Fused {
+  const NodeDesc* node = nullptr;
+  const NodeDesc* table = nullptr;  // applied to the node's output
+  const NodeDesc* add = nullptr;    // then added to `residual`
+  int residual = -1;                // tensor index
+  const NodeDesc* shuffle = nullptr;  // a channel shuffle behind a concat: together one interleave
+};
+
+struct LoweringContext {
+  const ModelDesc& model;
+  const std::vector<TensorView>& views;  // per tensor
+  const PlanOptions& options;
+
+  const TensorView& in(const NodeDesc& node, size_t i) const {
+    return views[static_cast<size_t>(node.inputs[i])];
+  }
+  const TensorView& out(const NodeDesc& node) const {
+    return views[static_cast<size_t>(node.output)];
+  }
+};
+
+// --- what lowering functions share -------------------------------------------------------------------------------
+
+// Zero point of an int8 tensor in memory.
+inline int32_t memory_zero_point(int32_t zero_point) { return zero_point + kActOffset; }
+
+// Limits of a requantizing node's output: attribute "clamp" (int8 domain) against the output's zero point.
+Clamp make_clamp(const NodeDesc& node, const TensorView& out);
+Clamp full_clamp(const TensorView& out);
+
+// The node's int8 table [256] (indexed by q + 128) as a table over memory bytes.
+std::vector<Act> memory_table(const NodeDesc& table_node);
+
+AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorView& b, const TensorView& out);
+
+// Output tensor of the last fused node.
+int final_output(const Fused& fused);
+
+// Epilogue of a fused convolution. `residual` and table pointers are set by the caller, who owns the storage.
+Epilogue make_epilogue(const LoweringContext& context, const Fused& fused);
+
+// Name and op of the step, reads (the node's inputs, then the residual) and writes.
+Step start_step(const Fused& fused);
+
+// Picks the first kernel that `fits` accepts among the allowed levels, best level first, and notes the others in
+// step.rejected. `fits(kernel)` returns null, or the reason why not. Throws std::invalid_argument if none fits, or if
+// options.kernel names a kernel of this op that does not.
+template <class Kernel, class Fits>
+const Kernel* pick_kernel(const KernelRegistry<Kernel>& registry, const PlanOptions& options, Step& step, Fits fits) {
+  const Kernel* chosen = nullptr;
+  const Kernel* forced = nullptr;
+  for (size_t i = 0; i < registry.count; ++i) {
+    const RegistryEntry<Kernel>& entry = registry.entries[i];
+    bool allowed = false;
+    for (Isa isa : options.levels) allowed |= isa == entry.isa;
+    for (size_t k = 0; k < entry.table->count; ++k) {
+      const Kernel& kernel = entry.table->kernels[k];
+      const char* reason = allowed ? fits(kernel) : "its ISA level is not allowed or not in this CPU";
+      if (options.kernel == kernel.name) {
+        if (reason) throw std::invalid_argument("step '" + step.name + "': kernel " + kernel.name + ": " + reason);
+        forced = &kernel;
+      } else if (reason) {
+        step.rejected.push_back({kernel.name, reason});
+      } else if (chosen) {
+        step.rejected.push_back({kernel.name, std::string("fits, but ") + chosen->name + " is preferred"});
+      } else {
+        chosen = &kernel;
+      }
+    }
+  }
+  if (forced) chosen = forced;
+  if (!chosen) throw std::invalid_argument("step '" + step.name + "': no kernel of op " + registry.op + " fits");
+  step.kernel = chosen->name;
+  return chosen;
+}
+
+// [0, total) cut into units of `per_unit` items; the last may be shorter.
+struct Split {
+  size_t total, per_unit, units;
+
+  size_t first(size_t begin) const { return begin * per_unit; }
+  size_t last(size_t end) const { return end * per_unit < total ? end * per_unit : total; }
+};
+
+// Units of at least about `min_work` (MACs, or bytes times a few), and a multiple of `multiple` items.
+Split split_work(size_t total, double work_per_item, double min_work = 20000, size_t multiple = 1);
+
+// --- the ops ------------------------------------------------------------------------------------------------------
+
+using Lower = Step (*)(const LoweringContext&, const Fused&);
+
+Step lower_table(const LoweringContext&, const Fused&);
+Step lower_conv2d(const LoweringContext&, const Fused&);
+Step lower_linear(const LoweringContext&, const Fused&);
+Step lower_binary(const LoweringContext&, const Fused&);  // add, sub, mul
+Step lower_prelu(const LoweringContext&, const Fused&);
+Step lower_pool(const LoweringContext&, const Fused&);  // global_avg_pool, avg_pool, max_pool
+Step lower_concat(const LoweringContext&, const Fused&);
+Step lower_slice(const LoweringContext&, const Fused&);
+Step lower_shuffle(const LoweringContext&, const Fused&);  // fused concat + channel_shuffle too
+Step lower_pad(const LoweringContext&, const Fused&);
+Step lower_reshape(const LoweringContext&, const Fused&);
+Step lower_resize(const LoweringContext&, const Fused&);
+Step lower_softmax(const LoweringContext&, const Fused&);
+
+// Null for an op without kernels.
+Lower find_lowering(const std::string& op);
+
+}  // namespace lightkern

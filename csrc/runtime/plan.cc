@@ -1,0 +1,118 @@
+#include "runtime/plan.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace lightkern {
+namespace {
+
+constexpr int64_t kMaxElements = int64_t{1} << 31;
+
+// What memory safety rests on. The rules of the format are checked in Python (model.py); this is the second wall.
+void check_indices(const ModelDesc& model) {
+  const int count = static_cast<int>(model.tensors.size());
+  const auto check = [&](int tensor, const std::string& where) {
+    if (tensor < 0 || tensor >= count) {
+      throw std::invalid_argument(where + ": tensor " + std::to_string(tensor) + " of " +
+                                  std::to_string(count));
+    }
+  };
+  for (const TensorDesc& t : model.tensors) {
+    if (t.h < 1 || t.w < 1 || t.c < 1 ||
+        static_cast<int64_t>(t.h) * t.w > kMaxElements / t.c) {
+      throw std::invalid_argument("tensor '" + t.name + "': size " + std::to_string(t.h) + "x" +
+                                  std::to_string(t.w) + "x" + std::to_string(t.c));
+    }
+    if (t.zero_point < -128 || t.zero_point > 127 || !(t.scale > 0)) {
+      throw std::invalid_argument("tensor '" + t.name + "': zero point or scale out of range");
+    }
+  }
+  std::vector<bool> written(model.tensors.size(), false);
+  for (int tensor : model.inputs) {
+    check(tensor, "input");
+    written[static_cast<size_t>(tensor)] = true;
+  }
+  for (const NodeDesc& node : model.nodes) {
+    if (node.inputs.empty()) throw std::invalid_argument("node '" + node.name + "': no input");
+    for (int tensor : node.inputs) {
+      check(tensor, "node '" + node.name + "'");
+      if (!written[static_cast<size_t>(tensor)]) {
+        throw std::invalid_argument("node '" + node.name + "': reads a tensor before it is written");
+      }
+    }
+    check(node.output, "node '" + node.name + "'");
+    if (written[static_cast<size_t>(node.output)]) {
+      throw std::invalid_argument("node '" + node.name + "': output is written twice");
+    }
+    written[static_cast<size_t>(node.output)] = true;
+  }
+  for (int tensor : model.outputs) {
+    check(tensor, "output");
+    if (!written[static_cast<size_t>(tensor)]) throw std::invalid_argument("output is never written");
+  }
+}
+
+void make_views(const ModelDesc& model, Plan& plan) {
+  for (size_t t = 0; t < model.tensors.size(); ++t) {
+    const TensorDesc& desc = model.tensors[t];
+    plan.views.push_back({desc.h, desc.w, desc.c, plan.placements[t].pixel_stride, desc.scale,
+                          memory_zero_point(desc.zero_point)});
+    const bool root = plan.placements[t].root == static_cast<int>(t);
+    plan.root_bytes.push_back(root ? desc.elements() : 0);
+  }
+}
+
+void plan_memory(Plan& plan) {
+  const int end = static_cast<int>(plan.steps.size());
+  std::vector<Lifetime> lifetimes(plan.tensors.size(), Lifetime{0, end, -1});
+  const auto touch = [&](int tensor, int step) {
+    Lifetime& life = lifetimes[static_cast<size_t>(plan.placements[static_cast<size_t>(tensor)].root)];
+    life.first = std::min(life.first, step);
+    life.last = std::max(life.last, step);
+  };
+  for (int tensor : plan.inputs) touch(tensor, -1);
+  for (int i = 0; i < end; ++i) {
+    for (int tensor : plan.steps[static_cast<size_t>(i)].reads) touch(tensor, i);
+    touch(plan.steps[static_cast<size_t>(i)].writes, i);
+  }
+  for (int tensor : plan.outputs) touch(tensor, end);
+  for (size_t t = 0; t < lifetimes.size(); ++t) {
+    const bool used = lifetimes[t].first <= lifetimes[t].last;
+    if (!used) plan.root_bytes[t] = 0;  // produced inside a fused step, never stored
+    lifetimes[t].bytes = plan.root_bytes[t];
+  }
+  plan.arena_bytes = assign_offsets(lifetimes, plan.arena_offsets);
+}
+
+}  // namespace
+
+std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions& options) {
+  check_indices(model);
+  auto plan = std::make_shared<Plan>();
+  plan->tensors = model.tensors;
+  plan->inputs = model.inputs;
+  plan->outputs = model.outputs;
+  plan->guard = options.guard;
+  Step io;
+  io.name = "inputs and outputs";
+  plan->quantize = pick_kernel(quantize::kRegistry, options, io, [](const auto&) -> const char* { return nullptr; });
+  plan->dequantize = pick_kernel(dequantize::kRegistry, options, io, [](const auto&) -> const char* { return nullptr; });
+  const std::vector<Fused> fused = fuse_nodes(model, options.fuse);
+  plan->placements = place_tensors(model, fused);
+  make_views(model, *plan);
+  const LoweringContext context{model, plan->views, options};
+  for (const Fused& f : fused) {
+    const Lower lower = find_lowering(f.node->op);
+    if (!lower) {
+      throw std::invalid_argument("node '" + f.node->name + "': unknown op '" + f.node->op + "'");
+    }
+    Step step = lower(context, f);
+    if (!step.run) continue;  // a view: placement did all the work
+    plan->scratch_bytes = std::max(plan->scratch_bytes, step.scratch);
+    plan->steps.push_back(std::move(step));
+  }
+  plan_memory(*plan);
+  return plan;
+}
+
+}  // namespace lightkern

@@ -1,0 +1,290 @@
+"""Sessions: an int8 model, packed for this CPU, ready to run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .float_ops import named_inputs
+from .graph import Array, Node, Port
+from .model import Model, Quant
+from .opset import Shape
+
+__all__ = ["PackedModel", "Session", "isa_levels"]
+
+MAX_THREADS = 256
+
+
+def isa_levels() -> list[str]:
+    """ISA levels that this CPU has and lightkern was compiled for, best first; the last is always "scalar"."""
+    return _core.isa_levels()
+
+
+def allowed_isa(isa: str | None) -> str:
+    """The cap on ISA levels: the argument, else the environment variable ``LIGHTKERN_ISA``, else none ("").
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or this CPU lacks the level.
+    """
+    source = "isa" if isa is not None else "LIGHTKERN_ISA"
+    name = os.environ.get("LIGHTKERN_ISA", "") if isa is None else isa
+    if isa == "" or (name and name not in _core.isa_levels()):
+        raise ValueError(f"{source}={name!r} is not one of the levels of this CPU: {', '.join(_core.isa_levels())}")
+    return name
+
+
+class PackedModel:
+    """A model packed for one CPU: immutable, shared by any number of sessions.
+
+    Parameters
+    ----------
+    model : Model
+        The int8 network; validated first.
+    isa : str, optional
+        Best ISA level that may be used; default: the environment variable ``LIGHTKERN_ISA``, else all that this CPU has.
+    kernel : str, optional
+        Name of a kernel that every step of its op must use (for tests and experiments).
+    guarded : bool
+        Put every tensor and weight between inaccessible pages (for tests: any stray access is a fault).
+    fuse : bool
+        Fuse activations, residual adds and shuffles into their neighbours. The bits are the same either way.
+
+    Raises
+    ------
+    ValueError
+        If the model breaks a rule, the ISA level is not available, or the kernel does not fit.
+    """
+
+    def __init__(
+        self, model: Model, *, isa: str | None = None, kernel: str = "", guarded: bool = False, fuse: bool = True
+    ) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(f"expected a lightkern.Model, got {type(model).__name__}; compress a Graph first")
+        shapes = model.validate()
+        self.isa = allowed_isa(isa)
+        self.inputs = tuple(model.inputs)
+        self.outputs = tuple(model.outputs)
+        self.quants = {p.tensor: model.quants[p.tensor] for p in (*model.inputs, *model.outputs)}
+        index = {name: i for i, name in enumerate(shapes)}
+        self._plan = _core.Plan(
+            tensors=[_lower_tensor(name, shape, model.quants[name]) for name, shape in shapes.items()],
+            nodes=[_lower_node(node, index, shapes, model.quants) for node in model.nodes],
+            inputs=[index[p.tensor] for p in model.inputs],
+            outputs=[index[p.tensor] for p in model.outputs],
+            isa=self.isa,
+            kernel=kernel,
+            guarded=guarded,
+            fuse=fuse,
+        )
+        self.steps = self._plan.steps
+
+    @property
+    def packed_nbytes(self) -> int:
+        """Bytes of all packed weights."""
+        return self._plan.packed_nbytes
+
+    @property
+    def arena_nbytes(self) -> int:
+        """Bytes that each session needs for activations."""
+        return self._plan.arena_nbytes
+
+
+def _lower_tensor(name: str, shape: Shape, quant: Quant) -> tuple[str, int, int, int, float, int]:
+    h, w, c = (1,) * (3 - len(shape)) + tuple(shape)
+    return name, h, w, c, quant.scale, quant.zero_point
+
+
+def _lower_node(
+    node: Node, index: Mapping[str, int], shapes: Mapping[str, Shape], quants: Mapping[str, Quant]
+) -> dict[str, Any]:
+    """A node as `_core.Plan` takes it: integer attributes, int8 / int32 / float32 arrays, axes counted in (H, W, C)."""
+    ints: dict[str, list[int]] = {}
+    for key, value in node.attrs.items():
+        if isinstance(value, (list, tuple)) and all(isinstance(v, int) for v in value):
+            ints[key] = [int(v) for v in value]
+        elif isinstance(value, int):
+            ints[key] = [int(value)]
+    if "axis" in node.attrs:
+        ints["axis"] = [int(node.attrs["axis"]) + 3 - len(shapes[node.inputs[0]])]
+    if node.op == "reshape":
+        chw = node.attrs["order"] == "CHW"
+        ints["chw"] = [int(chw)]
+    if node.op == "pad":
+        ints["fill"] = [int(quants[node.output].quantize(np.array(node.attrs["value"])))]
+    return {
+        "op": node.op,
+        "name": node.name,
+        "inputs": [index[name] for name in node.inputs],
+        "output": index[node.output],
+        "ints": ints,
+        "arrays": {key: np.ascontiguousarray(value) for key, value in node.params.items()},
+    }
+
+
+@dataclass(frozen=True)
+class StepChoice:
+    """Why a step runs as it does: an entry of `Session.explain`."""
+
+    name: str
+    op: str
+    kernel: str
+    rejected: tuple[tuple[str, str], ...]
+
+
+class Session:
+    """Runs a model.
+
+    Parameters
+    ----------
+    model : Model or PackedModel
+        A `PackedModel` is shared: sessions on it add only their activations.
+    threads : int
+        Threads that work on one image, the caller included.
+    isa : str, optional
+        As for `PackedModel`; not allowed together with a `PackedModel`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit or the model breaks a rule.
+
+    Notes
+    -----
+    `run` may be called from several threads at once: the calls wait for each other. Use one session per thread on one
+    `PackedModel` to work in parallel. Results never depend on the number of threads or the ISA level.
+    """
+
+    def __init__(
+        self,
+        model: Model | PackedModel,
+        *,
+        threads: int = 1,
+        isa: str | None = None,
+        kernel: str = "",
+        guarded: bool = False,
+        fuse: bool = True,
+    ) -> None:
+        if not isinstance(threads, int) or isinstance(threads, bool):
+            raise TypeError(f"threads must be an int, got {type(threads).__name__}")
+        if not 1 <= threads <= MAX_THREADS:
+            raise ValueError(f"threads must be within 1..{MAX_THREADS}, got {threads}")
+        if isinstance(model, PackedModel):
+            if isa is not None or kernel or guarded or not fuse:
+                raise ValueError("isa, kernel, guarded and fuse belong to the PackedModel, which is packed already")
+            self.packed = model
+        else:
+            self.packed = PackedModel(model, isa=isa, kernel=kernel, guarded=guarded, fuse=fuse)
+        self._session = _core.Session(self.packed._plan, threads)
+
+    @property
+    def threads(self) -> int:
+        """Number of threads, the caller included."""
+        return self._session.threads
+
+    def run(self, x: Array | Mapping[str, Array]) -> Any:
+        """Run the model.
+
+        Parameters
+        ----------
+        x : ndarray [n, *shape], or mapping from input name to such arrays
+            float32 (quantized inside) or int8, C-contiguous, in the layout of the source model.
+
+        Returns
+        -------
+        ndarray [n, *shape], or dict from output name to such arrays
+            float32 for float32 inputs, int8 for int8 inputs. A dict if the model has several outputs.
+
+        Raises
+        ------
+        TypeError
+            For anything but float32 or int8 arrays, or a mixture of both.
+        ValueError
+            For wrong names, shapes, strides, or a NaN.
+        """
+        arrays = self._checked(x)
+        batch = arrays[0].shape[0]
+        outputs = self._allocate(batch, arrays[0].dtype)
+        bad = self._session.run(
+            inputs=arrays,
+            inputs_channels_first=_channels_first(self.packed.inputs),
+            outputs=outputs,
+            outputs_channels_first=_channels_first(self.packed.outputs),
+            batch=batch,
+        )
+        if bad >= 0:
+            where = np.argwhere(np.isnan(arrays[bad]))[0].tolist()
+            raise ValueError(f"input {self.packed.inputs[bad].name!r}: NaN at index {where}")
+        if len(outputs) == 1:
+            return outputs[0]
+        return {p.name: y for p, y in zip(self.packed.outputs, outputs, strict=True)}
+
+    __call__ = run
+
+    def profile(self, x: Array | Mapping[str, Array] | None = None, *, repeat: int = 20) -> list[dict[str, Any]]:
+        """Time every step.
+
+        Parameters
+        ----------
+        x : ndarray or mapping, optional
+            Inputs as for `run`, batch 1; default: zeros.
+        repeat : int
+            Runs; each figure is the median.
+
+        Returns
+        -------
+        list of dict
+            Per stage, in order of execution, "inputs" and "outputs" included: ``name``, ``op``, ``kernel``, ``macs`` (per
+            image), ``seconds`` (median), ``packed_nbytes``.
+        """
+        if not isinstance(repeat, int) or repeat < 1:
+            raise ValueError(f"repeat must be a positive int, got {repeat!r}")
+        if x is None:
+            x = {p.name: np.zeros((1, *p.api_shape), np.float32) for p in self.packed.inputs}
+        arrays = self._checked(x)
+        if arrays[0].shape[0] != 1:
+            raise ValueError(f"profile takes a batch of 1, got {arrays[0].shape[0]}")
+        outputs = self._allocate(1, arrays[0].dtype)
+        flags = _channels_first(self.packed.inputs), _channels_first(self.packed.outputs)
+        runs = [self._session.time(arrays, flags[0], outputs, flags[1]) for _ in range(repeat + 1)][1:]
+        seconds = [statistics.median(stage) for stage in zip(*runs, strict=True)]
+        keys = ("name", "op", "kernel", "macs", "packed_nbytes")
+        rows: list[dict[str, Any]] = [{key: step[key] for key in keys} for step in self.packed.steps]
+        edge = {"kernel": "", "macs": 0.0, "packed_nbytes": 0}
+        rows = [{"name": "inputs", "op": "quantize", **edge}, *rows, {"name": "outputs", "op": "dequantize", **edge}]
+        return [{**row, "seconds": s} for row, s in zip(rows, seconds, strict=True)]
+
+    def explain(self) -> list[StepChoice]:
+        """Per step, the kernel that runs it and why no other one does."""
+        return [
+            StepChoice(s["name"], s["op"], s["kernel"], tuple((k, why) for k, why in s["rejected"]))
+            for s in self.packed.steps
+        ]
+
+    def _checked(self, x: Array | Mapping[str, Array]) -> list[Array]:
+        named = named_inputs(list(self.packed.inputs), x)
+        arrays = [named[p.name] for p in self.packed.inputs]
+        for port, value in zip(self.packed.inputs, arrays, strict=True):
+            if value.dtype not in (np.float32, np.int8) or not value.dtype.isnative:
+                raise TypeError(f"input {port.name!r}: expected dtype float32 or int8, got {value.dtype}")
+            if value.dtype != arrays[0].dtype:
+                raise TypeError(f"inputs mix {arrays[0].dtype} and {value.dtype}; use one of them")
+            if not value.flags.c_contiguous:
+                raise ValueError(
+                    f"input {port.name!r}: not C-contiguous (strides {value.strides}); pass np.ascontiguousarray(x)"
+                )
+        return arrays
+
+    def _allocate(self, batch: int, dtype: Any) -> list[Array]:
+        return [np.empty((batch, *p.api_shape), dtype) for p in self.packed.outputs]
+
+
+def _channels_first(ports: Sequence[Port]) -> list[bool]:
+    return [p.api_shape is not p.shape for p in ports]
