@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from . import reference
 from .errors import FormatError, MissingExtraError, UnsupportedError
-from .graph import Graph, Node, Port
+from .graph import Graph, Node, Port, load_graph
 from .model import Model, Quant, load
 
-__all__ = ["FormatError", "Graph", "MissingExtraError", "Model", "Node", "Port", "Quant", "UnsupportedError", "load", "reference"]
+__all__ = [
+    "FormatError",
+    "Graph",
+    "MissingExtraError",
+    "Model",
+    "Node",
+    "Port",
+    "Quant",
+    "UnsupportedError",
+    "load",
+    "load_graph",
+    "reference",
+]

@@ -20,7 +20,5 @@ class MissingExtraError(ImportError):
     """An optional dependency is missing; the message names the command that installs it."""
 
     def __init__(self, module: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package {module!r}; install it with: pip install 'lightkern[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs the package {module!r}; install it with: pip install 'lightkern[{extra}]'")
         self.name = module

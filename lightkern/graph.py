@@ -7,18 +7,21 @@ remembers the layout of the source model, so that users see the shapes that they
 from __future__ import annotations
 
 import copy
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .opset import GRAPH_OPS, MAX_DIM, MAX_ELEMENTS, OpRule, RuleError, Shape, elements
 
-__all__ = ["Graph", "Node", "Port"]
+__all__ = ["Graph", "Node", "Port", "load_graph"]
 
 Array = npt.NDArray[Any]
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass
@@ -105,14 +108,17 @@ class NodeList:
             is written or is written twice. The message names the node and the rule.
         """
         known: dict[str, Shape] = {}
+        _check_ports("input", self.inputs)
+        _check_ports("output", self.outputs)
         for port in self.inputs:
             if port.tensor in known:
                 raise ValueError(f"input {port.name!r}: tensor {port.tensor!r} is defined twice")
-            _check_shape(f"input {port.name!r}", port.shape)
             known[port.tensor] = port.shape
         names: set[str] = set()
         for node in self.nodes:
             where = f"node {node.name!r} ({node.op})"
+            if not (isinstance(node.name, str) and node.name):
+                raise ValueError(f"{where}: a name must be a non-empty string")
             if node.name in names:
                 raise ValueError(f"{where}: another node has this name")
             names.add(node.name)
@@ -137,10 +143,6 @@ class NodeList:
                     f"output {port.name!r}: declared shape {port.shape}, tensor {port.tensor!r} has "
                     f"{known.get(port.tensor, 'no definition')}"
                 )
-            if port.layout not in ("NCHW", "NHWC"):
-                raise ValueError(f"output {port.name!r}: unknown layout {port.layout!r}")
-        if not self.inputs or not self.outputs:
-            raise ValueError(f"graph {self.name!r}: needs at least one input and one output")
         return known
 
     def consumers(self) -> dict[str, list[Node]]:
@@ -170,12 +172,39 @@ class Graph(NodeList):
         """
         self.shapes()
         for node in self.nodes:
+            where = f"node {node.name!r} ({node.op})"
+            try:
+                check_fields(GRAPH_OPS[node.op], node)
+            except RuleError as error:
+                raise ValueError(f"{where}: {error}") from None
             for key, value in node.params.items():
-                if value.dtype.kind == "f" and not np.isfinite(value).all():
+                wanted = np.int32 if node.op == "resize" else np.float32
+                if value.dtype != wanted:
+                    raise ValueError(f"{where}: {key} has dtype {value.dtype}, expected {wanted.__name__}")
+                if not np.isfinite(value).all():
                     bad = np.argwhere(~np.isfinite(value))[0]
-                    raise ValueError(
-                        f"node {node.name!r} ({node.op}): {key}{bad.tolist()} is {value[tuple(bad)]}, must be finite"
-                    )
+                    raise ValueError(f"{where}: {key}{bad.tolist()} is {value[tuple(bad)]}, must be finite")
+
+    def save(self, path: str | os.PathLike[str], dtype: Literal["float32", "float16"] = "float32") -> None:
+        """Write a ``.lk`` file that `load_graph` reads; an existing file stays whole until the new one is complete.
+
+        Parameters
+        ----------
+        path : path-like
+            Target; its folder must exist.
+        dtype : {"float32", "float16"}
+            How parameters are stored. "float16" halves the file and rounds them to 11 bits; reading returns float32.
+
+        Raises
+        ------
+        ValueError
+            If the graph is not valid, or a parameter exceeds the range of float16.
+        OSError
+            If the file cannot be written.
+        """
+        from . import file_format
+
+        file_format.save_graph(self, path, dtype)
 
     def run(self, x: Array | Mapping[str, Array], *, keep: bool = False) -> Any:
         """Run the float network in NumPy: the yardstick for compression.
@@ -216,9 +245,34 @@ def infer_shape(rule: OpRule, node: Node, inputs: Sequence[Shape]) -> Shape:
     for key, rank in wanted.items():
         if key not in node.params:
             raise RuleError(f"parameter {key!r} is missing")
+        if not isinstance(node.params[key], np.ndarray):
+            raise RuleError(f"parameter {key!r} is a {type(node.params[key]).__name__}, expected a NumPy array")
         if node.params[key].ndim != rank:
             raise RuleError(f"parameter {key!r} has shape {node.params[key].shape}, expected {rank} dimensions")
     return rule.shape(node.attrs, {k: v.shape for k, v in node.params.items()}, inputs)
+
+
+def check_fields(rule: OpRule, node: Node) -> None:
+    """Raise `RuleError` for an attribute or a parameter that the op does not know."""
+    for what, known, given in (("attribute", rule.attrs, node.attrs), ("parameter", rule.params, node.params)):
+        for key in given:
+            if key not in known:
+                raise RuleError(f"unknown {what} {key!r}")
+
+
+def load_graph(path: str | os.PathLike[str]) -> Graph:
+    """Read and validate a float network that `Graph.save` wrote.
+
+    Raises
+    ------
+    FormatError
+        If the file is truncated, corrupt or contradicts itself.
+    OSError
+        If it cannot be read.
+    """
+    from . import file_format
+
+    return file_format.load_graph(path)
 
 
 def _check_attr(key: str, kind: str, value: Any) -> None:
@@ -233,14 +287,33 @@ def _check_attr(key: str, kind: str, value: Any) -> None:
     elif kind == "int":
         ok = is_int(value)
     elif kind == "float":
-        ok = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+        ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+        ok = ok and (abs(value) <= _FLOAT32_MAX or abs(value) == math.inf)
     else:
         ok = isinstance(value, {"str": str, "bool": bool}[kind])
     if not ok:
         raise RuleError(f"attribute {key!r} must be {kind}, got {value!r}")
 
 
+def _check_ports(what: str, ports: Sequence[Port]) -> None:
+    if not ports:
+        raise ValueError(f"needs at least one {what}")
+    names: set[str] = set()
+    for port in ports:
+        where = f"{what} {port.name!r}"
+        if not isinstance(port.name, str):
+            raise ValueError(f"{where}: a name must be a string")
+        if port.name in names:
+            raise ValueError(f"{where}: another {what} has this name")
+        names.add(port.name)
+        if port.layout not in ("NCHW", "NHWC"):
+            raise ValueError(f"{where}: layout must be 'NCHW' or 'NHWC', got {port.layout!r}")
+        _check_shape(where, port.shape)
+
+
 def _check_shape(where: str, shape: Shape) -> None:
+    if not (isinstance(shape, tuple) and all(type(d) is int for d in shape)):
+        raise ValueError(f"{where}: shape {shape!r} is not a tuple of int")
     if not 1 <= len(shape) <= 3 or min(shape) < 1 or max(shape) > MAX_DIM:
         raise ValueError(f"{where}: shape {shape} is not (H, W, C), (L, C) or (C,) with sizes of 1 to {MAX_DIM}")
     if elements(shape) >= MAX_ELEMENTS:

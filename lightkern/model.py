@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Array, Node, NodeList
-from .opset import CLAMPED, MODEL_OPS, SAME_QUANT, RuleError, Shape
+from .errors import UnsupportedError
+from .graph import Array, Node, NodeList, check_fields
+from .opset import CLAMPED, MODEL_OPS, SAME_QUANT, WEIGHT_FORMATS, RuleError, Shape
 
 __all__ = ["Model", "Quant", "load"]
 
 MAX_ACCUMULATOR = 2**31 - 1
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ class Model(NodeList):
             if name not in self.quants:
                 raise ValueError(f"tensor {name!r}: has no quantization")
             _check_quant(name, self.quants[name])
+        for name in self.quants:
+            if name not in shapes:
+                raise ValueError(f"quants: there is no tensor {name!r}")
         for node in self.nodes:
             try:
                 _check_node(node, self.quants, shapes)
@@ -141,10 +146,15 @@ def load(path: str | os.PathLike[str]) -> Model:
     return file_format.load(path)
 
 
-
-_DTYPES = {"weight": np.int8, "bias": np.int32, "table": np.int8, "exp": np.int32}
-_DTYPES |= {f"{axis}_{what}": np.int32 for axis in "yx" for what in ("low", "fraction")}
-_FLOATS = frozenset({"weight_scale", "slope"})
+_DTYPES = {
+    "weight": np.int8,
+    "weight_scale": np.float32,
+    "bias": np.int32,
+    "slope": np.float32,
+    "table": np.int8,
+    "exp": np.int32,
+    **{f"{axis}_{what}": np.int32 for axis in "yx" for what in ("low", "fraction")},
+}
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -154,25 +164,23 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _check_quant(name: str, quant: Quant) -> None:
-    if not (math.isfinite(quant.scale) and quant.scale >= _TINY and float(np.float32(quant.scale)) == quant.scale):
-        raise ValueError(f"tensor {name!r}: scale {quant.scale!r} is not a positive, finite, normal float32")
-    if not (isinstance(quant.zero_point, int) and -128 <= quant.zero_point <= 127):
-        raise ValueError(f"tensor {name!r}: zero point {quant.zero_point!r} is outside of [-128, 127]")
+    scale, zero_point = quant.scale, quant.zero_point
+    normal = isinstance(scale, float) and math.isfinite(scale) and scale >= _TINY
+    if not (normal and scale <= _FLOAT32_MAX and float(np.float32(scale)) == scale):
+        raise ValueError(f"tensor {name!r}: scale {scale!r} is not a positive, finite, normal float32")
+    if not (type(zero_point) is int and -128 <= zero_point <= 127):
+        raise ValueError(f"tensor {name!r}: zero point {zero_point!r} is not an int in [-128, 127]")
 
 
 def _check_node(node: Node, quants: Mapping[str, Quant], shapes: Mapping[str, Shape]) -> None:
+    check_fields(MODEL_OPS[node.op], node)
     for key, value in node.params.items():
-        if key in _FLOATS:
-            _require(value.dtype == np.float32, f"{key} has dtype {value.dtype}, expected float32")
+        _require(value.dtype == _DTYPES[key], f"{key} has dtype {value.dtype}, expected {_DTYPES[key].__name__}")
+        if value.dtype == np.float32:
             _require(bool(np.isfinite(value).all()), f"{key} contains NaN or infinity")
-        elif key in _DTYPES:
-            _require(value.dtype == _DTYPES[key], f"{key} has dtype {value.dtype}, expected {_DTYPES[key].__name__}")
-        else:
-            raise RuleError(f"unexpected parameter {key!r}")
     if node.op in CLAMPED:
-        clamp = node.attrs.get("clamp")
-        ok = isinstance(clamp, (list, tuple)) and len(clamp) == 2 and all(type(v) is int for v in clamp)
-        _require(ok and -128 <= clamp[0] <= clamp[1] <= 127, f"clamp {clamp!r} is not [low, high] within int8")  # type: ignore[index]
+        low, high = node.attrs["clamp"]
+        _require(-128 <= low <= high <= 127, f"clamp {[low, high]} is not [low, high] within int8")
     if node.op in SAME_QUANT:
         for name in node.inputs:
             _require(
@@ -180,53 +188,80 @@ def _check_node(node: Node, quants: Mapping[str, Quant], shapes: Mapping[str, Sh
                 f"input {name!r} has {quants[name]}, output {quants[node.output]}: must be equal",
             )
     if node.op in ("conv2d", "linear"):
-        _check_weights(node, quants)
-    elif node.op in ("table", "softmax"):
-        key = "table" if node.op == "table" else "exp"
-        _require(node.params[key].shape == (256,), f"{key} has shape {node.params[key].shape}, expected (256,)")
-        if key == "exp":
-            exp = node.params["exp"]
-            _require(bool((exp >= 0).all() and (exp <= 1 << 23).all() and exp[0] >= 1), "exp is outside of [0, 2**23]")
+        _check_weights(node)
+    elif node.op == "table":
+        _require(node.params["table"].shape == (256,), f"table has shape {node.params['table'].shape}, expected (256,)")
+    elif node.op == "softmax":
+        _check_softmax(node.params["exp"], quants[node.output].scale)
     elif node.op == "resize":
-        for axis, size in zip("yx", shapes[node.inputs[0]][:2], strict=True):
-            low, fraction = node.params[f"{axis}_low"], node.params[f"{axis}_fraction"]
-            _require(bool((low >= 0).all() and (low < size).all()), f"{axis}_low is outside of [0, {size})")
-            _require(bool((fraction >= 0).all() and (fraction <= 2048).all()), f"{axis}_fraction is outside of [0, 2048]")
-    _check_multipliers(node, quants)
+        _check_resize(node, shapes[node.inputs[0]])
+    _check_multipliers(node, quants, _window_elements(node, shapes))
 
 
-def _check_weights(node: Node, quants: Mapping[str, Quant]) -> None:
-    from .errors import UnsupportedError
-
+def _check_weights(node: Node) -> None:
     weight, scale, bias = node.params["weight"], node.params["weight_scale"], node.params["bias"]
-    _require(node.attrs.get("weight_format", "dense") == "dense", f"unknown weight format {node.attrs.get('weight_format')!r}")
+    weight_format = node.attrs.get("weight_format", "dense")
+    _require(weight_format in WEIGHT_FORMATS, f"weight_format must be one of {WEIGHT_FORMATS}, got {weight_format!r}")
     _require(int(weight.min(initial=0)) >= -127, "weight contains -128, the range is [-127, 127]")
     _require(bool((scale >= _TINY).all()), f"weight_scale {float(scale.min())} is not a positive, normal float32")
-    sums = np.abs(weight.reshape(weight.shape[0], -1).astype(np.int64)).sum(axis=1) * 255 + np.abs(bias.astype(np.int64))
-    if int(sums.max()) > MAX_ACCUMULATOR:
+    sums = np.abs(weight.reshape(len(weight), -1)).sum(axis=1, dtype=np.int64) * 255 + np.abs(bias.astype(np.int64))
+    _check_accumulator(node, int(sums.max()), f"channel {int(sums.argmax())}")
+
+
+def _check_accumulator(node: Node, most: int, what: str) -> None:
+    if most > MAX_ACCUMULATOR:
         raise UnsupportedError(
-            f"node {node.name!r} ({node.op}): channel {int(sums.argmax())} can reach an accumulator of {int(sums.max())}, "
+            f"node {node.name!r} ({node.op}): {what} can reach an accumulator of {most}, "
             f"the int32 limit is {MAX_ACCUMULATOR}"
         )
 
 
-def _check_multipliers(node: Node, quants: Mapping[str, Quant]) -> None:
-    """Products and ratios of scales must stay normal float32 numbers."""
+def _check_softmax(exp: Array, scale: float) -> None:
+    _require(exp.shape == (256,), f"exp has shape {exp.shape}, expected (256,)")
+    _require(bool((exp >= 0).all() and (exp <= 1 << 23).all()), f"exp {exp.min()} .. {exp.max()} exceeds [0, 2**23]")
+    _require(int(exp[0]) >= 1, f"exp[0] is {exp[0]}, must be at least 1")
+    _require(2.0**-24 <= scale <= 2.0**24, f"the output's scale {scale} is outside of [2**-24, 2**24]")
+
+
+def _check_resize(node: Node, shape: Shape) -> None:
+    for axis, size in zip("yx", shape[:2], strict=True):
+        for key, most in ((f"{axis}_low", size - 1), (f"{axis}_fraction", 2048)):
+            low, high = int(node.params[key].min()), int(node.params[key].max())
+            _require(low >= 0 and high <= most, f"{key} {low} .. {high} exceeds [0, {most}]")
+
+
+def _window_elements(node: Node, shapes: Mapping[str, Shape]) -> int:
+    """Greatest number of elements that a pooling window averages, which an int32 accumulator must hold; else 1."""
+    if node.op == "global_avg_pool":
+        count = shapes[node.inputs[0]][0] * shapes[node.inputs[0]][1]
+    elif node.op == "avg_pool":
+        count = math.prod(node.attrs["kernel"])
+    else:
+        return 1
+    _check_accumulator(node, count * 255, f"a window of {count} elements")
+    return count
+
+
+def _check_multipliers(node: Node, quants: Mapping[str, Quant], count: int) -> None:
+    """Every product and ratio of scales, intermediate ones too, must be a normal float32, and no multiplier huge."""
     if node.op not in CLAMPED:
         return
     y = np.float32(quants[node.output].scale)
     xs = [np.float32(quants[name].scale) for name in node.inputs]
     with np.errstate(all="ignore"):
+        products = np.array(xs)
         if node.op in ("conv2d", "linear"):
-            m = xs[0] * node.params["weight_scale"] / y
+            products = xs[0] * node.params["weight_scale"]
         elif node.op == "mul":
-            m = np.array([xs[0] * xs[1] / y])
+            products = np.array([xs[0] * xs[1]])
         elif node.op == "prelu":
-            slope = node.params["slope"]
-            m = np.append(np.where(slope == 0, 1, np.abs(xs[0] * slope / y)), xs[0] / y)
-        else:
-            m = np.array([x / y for x in xs])
+            slope = np.abs(node.params["slope"])
+            products = np.append(xs[0] * slope[slope > 0], xs[0])
+        m = products / y
+        least = float(min(products.min(), (m / np.float32(count)).min()))
+        most = float(m.max())
     _require(
-        bool(np.isfinite(m).all() and (m >= _TINY).all() and (m < 2.0**24).all()),
-        f"requantization multiplier {float(m[np.argmax(m)])} .. {float(m.min())} is outside of the range [2**-126, 2**24)",
+        bool(least >= _TINY and most < 2.0**24 and np.isfinite(products).all()),
+        f"a requantization multiplier or an intermediate product of scales, {least} .. {most}, is outside of "
+        "[2**-126, 2**24)",
     )

@@ -10,6 +10,7 @@ rank 1 is (C,); rank 2 is (L, C). The last axis is the channel axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -74,7 +75,8 @@ def window_output(size: int, kernel: int, stride: int, before: int, after: int, 
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _window(attrs: Attrs, h: int, w: int) -> tuple[int, int]:
+def _window(attrs: Attrs, shape: Shape) -> tuple[int, int]:
+    h, w, c = _hwc(shape)
     (kh, kw), (sh, sw) = attrs["kernel"], attrs["stride"]
     dh, dw = attrs.get("dilation", (1, 1))
     top, left, bottom, right = attrs["padding"]
@@ -84,6 +86,11 @@ def _window(attrs: Attrs, h: int, w: int) -> tuple[int, int]:
     _require(
         min(attrs["padding"]) >= 0,
         f"padding must not be negative, got {tuple(attrs['padding'])}",
+    )
+    padded = (h + top + bottom, w + left + right)
+    _require(
+        max(padded) <= MAX_DIM and padded[0] * padded[1] * c < MAX_ELEMENTS,
+        f"padding {tuple(attrs['padding'])} makes the input {padded[0]}x{padded[1]}x{c}, which exceeds the limits",
     )
     out = (
         window_output(h, kh, sh, top, bottom, dh),
@@ -98,7 +105,7 @@ def _window(attrs: Attrs, h: int, w: int) -> tuple[int, int]:
 
 
 def _conv2d(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
-    h, w, c = _hwc(xs[0])
+    c = _hwc(xs[0])[2]
     oc, kh, kw, icg = params["weight"]
     groups = attrs["groups"]
     _require((kh, kw) == tuple(attrs["kernel"]), f"weight is {kh}x{kw}, kernel says {tuple(attrs['kernel'])}")
@@ -111,14 +118,12 @@ def _conv2d(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
     for name in ("bias", "weight_scale"):
         if name in params:
             _require(params[name] == (oc,), f"{name} has shape {params[name]}, expected ({oc},)")
-    return (*_window(attrs, h, w), oc)
+    return (*_window(attrs, xs[0]), oc)
 
 
 def _linear(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
     n, k = params["weight"]
-    _require(
-        xs[0][-1] == k and k >= 1 and n >= 1, f"weight of shape {(n, k)} does not fit the input {xs[0]}"
-    )
+    _require(xs[0][-1] == k and k >= 1 and n >= 1, f"weight of shape {(n, k)} does not fit the input {xs[0]}")
     for name in ("bias", "weight_scale"):
         if name in params:
             _require(params[name] == (n,), f"{name} has shape {params[name]}, expected ({n},)")
@@ -161,7 +166,11 @@ def _pool(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
         max(top, bottom) <= dh * (kh - 1) and max(left, right) <= dw * (kw - 1),
         f"padding {tuple(attrs['padding'])} reaches beyond the window: some outputs would see padding only",
     )
-    return (*_window(attrs, h, w), c)
+    _require(
+        (top == 0 or dh <= h) and (left == 0 or dw <= w),
+        f"dilation {(dh, dw)} exceeds the padded input of {h}x{w}: some outputs would see padding only",
+    )
+    return (*_window(attrs, xs[0]), c)
 
 
 def _axis(attrs: Attrs, rank: int) -> int:
@@ -185,9 +194,7 @@ def _concat(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
 def _slice(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
     axis = _axis(attrs, len(xs[0]))
     begin, end = attrs["begin"], attrs["end"]
-    _require(
-        0 <= begin < end <= xs[0][axis], f"slice [{begin}, {end}) is outside of axis {axis} of size {xs[0][axis]}"
-    )
+    _require(0 <= begin < end <= xs[0][axis], f"slice [{begin}, {end}) is outside of axis {axis} of size {xs[0][axis]}")
     return (*xs[0][:axis], end - begin, *xs[0][axis + 1 :])
 
 
@@ -201,6 +208,7 @@ def _pad(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
     h, w, c = _hwc(xs[0])
     top, left, bottom, right = attrs["padding"]
     _require(min(attrs["padding"]) >= 0, f"padding must not be negative, got {tuple(attrs['padding'])}")
+    _require(math.isfinite(attrs["value"]), f"value must be finite, got {attrs['value']}")
     return (h + top + bottom, w + left + right, c)
 
 
@@ -287,19 +295,33 @@ GRAPH_OPS: dict[str, OpRule] = {
 }
 """Operations of the float graph."""
 
-MODEL_OPS: dict[str, OpRule] = {
-    **STRUCTURAL,
-    "conv2d": replace(STRUCTURAL["conv2d"], params={"weight": 4, "weight_scale": 1, "bias": 1}),
-    "linear": replace(STRUCTURAL["linear"], params={"weight": 2, "weight_scale": 1, "bias": 1}),
-    "softmax": replace(STRUCTURAL["softmax"], params={"exp": 1}),
-    "table": OpRule(_same, params={"table": 1}),
-}
-"""Operations of the int8 model. Those in `CLAMPED` carry the attribute ``clamp``."""
-
 CLAMPED = frozenset({"conv2d", "linear", "add", "sub", "mul", "prelu", "global_avg_pool", "avg_pool"})
 """Operations that requantize, and so take a fused clamp: attribute ``clamp = [low, high]`` in int8."""
 
-SAME_QUANT = frozenset(
-    {"max_pool", "concat", "slice", "channel_shuffle", "pad", "reshape", "resize"}
-)
+WEIGHT_FORMATS = ("dense",)
+"""Values of the attribute ``weight_format`` of conv2d and linear; absent means "dense"."""
+
+
+def _int8_rule(op: str) -> OpRule:
+    rule = STRUCTURAL[op]
+    if op in CLAMPED:
+        rule = replace(rule, attrs={**rule.attrs, "clamp": "ints2"})
+    if "weight" in rule.params:
+        rule = replace(
+            rule,
+            attrs={**rule.attrs, "weight_format": "str"},
+            optional=rule.optional | {"weight_format"},
+            params={**rule.params, "weight_scale": 1},
+        )
+    return rule
+
+
+MODEL_OPS: dict[str, OpRule] = {
+    **{op: _int8_rule(op) for op in STRUCTURAL},
+    "softmax": replace(STRUCTURAL["softmax"], params={"exp": 1}),
+    "table": OpRule(_same, params={"table": 1}),
+}
+"""Operations of the int8 model."""
+
+SAME_QUANT = frozenset({"max_pool", "concat", "slice", "channel_shuffle", "pad", "reshape", "resize"})
 """Operations that move or select values: output and every input share one scale and zero point."""

@@ -1,0 +1,319 @@
+"""Reading and writing ``.lk`` files; ``file_format.md`` beside this file is the specification.
+
+A ``.lk`` file is a safetensors file: tensors named ``<node>/<parameter>`` in row-major order, and the network as JSON
+in one metadata key. Nothing that was read is used before it was checked: types here, meaning in `Model.validate`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import reprlib
+import stat
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+
+from .atomic_file import replace_file
+from .errors import FormatError, UnsupportedError
+from .graph import Array, Graph, Node, Port
+from .model import Model, Quant
+from .opset import GRAPH_OPS, MODEL_OPS, OpRule
+from .strict_json import parse_json
+
+__all__ = ["FORMAT_VERSION", "WEIGHT_CODECS", "WeightCodec", "load", "load_graph", "save", "save_graph"]
+
+FORMAT_VERSION = 1
+METADATA_KEY = "lightkern"
+
+Pathlike = str | os.PathLike[str]
+_DTYPES = {"I8": np.int8, "U8": np.uint8, "I32": np.int32, "F32": np.float32, "F16": np.float16}
+
+
+@dataclass(frozen=True)
+class WeightCodec:
+    """How a weight format is laid out as tensors.
+
+    Attributes
+    ----------
+    parts : tuple of str
+        Names of the stored tensors, after ``<node>/``.
+    encode : callable
+        ``encode(weight)`` returns one array per part.
+    decode : callable
+        ``decode(*arrays)`` returns the dense int8 weight, or raises `FormatError` with the broken rule. It must not
+        allocate more than a small multiple of what it was given.
+    """
+
+    parts: tuple[str, ...]
+    encode: Callable[[Array], tuple[Array, ...]]
+    decode: Callable[..., Array]
+
+
+WEIGHT_CODECS: dict[str, WeightCodec] = {
+    "dense": WeightCodec(("weight",), lambda weight: (weight,), lambda weight: weight),
+}
+"""Codec of each value of the attribute ``weight_format`` of conv2d and linear."""
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def save(model: Model, path: Pathlike) -> None:
+    """Write an int8 model; see `Model.save`."""
+    model.validate()
+    quants = {name: [float(q.scale), q.zero_point] for name, q in model.quants.items()}
+    tensors = _encode_params(model.nodes, MODEL_OPS)
+    _write("int8", model, tensors, path, {"quants": quants, "metadata": model.metadata})
+
+
+def save_graph(graph: Graph, path: Pathlike, dtype: Literal["float32", "float16"] = "float32") -> None:
+    """Write a float graph; see `Graph.save`."""
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"dtype must be 'float32' or 'float16', got {dtype!r}")
+    graph.validate()
+    tensors = _encode_params(graph.nodes, GRAPH_OPS)
+    for key, value in tensors.items():
+        if dtype == "float16" and value.dtype == np.float32:
+            if value.size and float(np.abs(value).max()) > np.finfo(np.float16).max:
+                raise ValueError(f"{key}: the value {float(np.abs(value).max())} does not fit into float16")
+            tensors[key] = value.astype(np.float16)
+    _write("float", graph, tensors, path, {})
+
+
+def _encode_params(nodes: Iterable[Node], ops: Mapping[str, OpRule]) -> dict[str, Array]:
+    tensors = {}
+    for node in nodes:
+        for key in ops[node.op].params:
+            codec = _codec(node, key, ops)
+            arrays = codec.encode(node.params[key]) if codec else (node.params[key],)
+            for part, array in zip(codec.parts if codec else (key,), arrays, strict=True):
+                tensors[f"{node.name}/{part}"] = np.ascontiguousarray(array)
+    return tensors
+
+
+def _attrs_to_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: a clip without a limit says "inf" or "-inf"."""
+    return {key: str(value) if value in (math.inf, -math.inf) else value for key, value in attrs.items()}
+
+
+def _attrs_from_json(attrs: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        key: float(value) if kinds.get(key) == "float" and value in ("inf", "-inf") else value
+        for key, value in attrs.items()
+    }
+
+
+def _codec(node: Node, key: str, ops: Mapping[str, OpRule]) -> WeightCodec | None:
+    """The codec of a parameter, None where it is stored as it is."""
+    if key != "weight" or ops is not MODEL_OPS:
+        return None
+    return WEIGHT_CODECS[node.attrs.get("weight_format", "dense")]
+
+
+def _write(
+    kind: str, network: Model | Graph, tensors: Mapping[str, Array], path: Pathlike, extra: dict[str, Any]
+) -> None:
+    from safetensors.numpy import save as serialize
+
+    def ports(ports: list[Port]) -> list[dict[str, Any]]:
+        return [{"name": p.name, "tensor": p.tensor, "shape": p.shape, "layout": p.layout} for p in ports]
+
+    document = {
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+        "name": network.name,
+        "inputs": ports(network.inputs),
+        "outputs": ports(network.outputs),
+        "nodes": [
+            {"op": n.op, "name": n.name, "inputs": n.inputs, "output": n.output, "attrs": _attrs_to_json(n.attrs)}
+            for n in network.nodes
+        ],
+        **extra,
+    }
+    try:
+        text = json.dumps(document, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
+        parse_json(text)  # what the reader refuses, such as keys that become equal as strings, is not written
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"model {network.name!r} cannot be written as JSON: {error}") from None
+    replace_file(path, serialize(dict(tensors), metadata={METADATA_KEY: text}))
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def load(path: Pathlike) -> Model:
+    """Read and validate an int8 model; see `lightkern.load`."""
+    with _errors_name(path):
+        document, tensors = _read(path, "int8")
+        fields = _network_fields(document, {"quants": dict, "metadata": dict}, tensors, MODEL_OPS)
+        quants = {name: _quant(name, value) for name, value in document["quants"].items()}
+        model = Model(**fields, quants=quants, metadata=document["metadata"])
+        model.validate()
+    return model
+
+
+def load_graph(path: Pathlike) -> Graph:
+    """Read and validate a float graph; see `lightkern.load_graph`."""
+    with _errors_name(path):
+        document, tensors = _read(path, "float")
+        for key, value in tensors.items():
+            if value.dtype == np.float16:
+                tensors[key] = value.astype(np.float32)
+        graph = Graph(**_network_fields(document, {}, tensors, GRAPH_OPS))
+        graph.validate()
+    return graph
+
+
+@contextlib.contextmanager
+def _errors_name(path: Pathlike) -> Any:
+    """Any fault of the content becomes a `FormatError` that starts with the path."""
+    try:
+        yield
+    except (ValueError, UnsupportedError) as error:
+        message = str(error)
+        if len(message) > 600:
+            message = f"{message[:450]} ... {message[-100:]}"
+        raise FormatError(f"{os.fspath(path)}: {message}") from None
+
+
+def _fail(where: str, rule: str, value: Any) -> NoReturn:
+    raise FormatError(f"{where}: {rule}, got {reprlib.repr(value)}")
+
+
+def _read(path: Pathlike, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Check the container; return the network's JSON object and all tensors."""
+    with open(path, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FormatError("not a regular file")
+        content = file.read()
+    header = _container_header(content)
+    metadata = header.pop("__metadata__", None)
+    if not (isinstance(metadata, dict) and list(metadata) == [METADATA_KEY]):
+        _fail("metadata", f"must hold the key {METADATA_KEY!r} alone, this is no lightkern file", metadata)
+    if not isinstance(metadata[METADATA_KEY], str):
+        _fail(f"metadata {METADATA_KEY!r}", "must be a string", metadata[METADATA_KEY])
+    document = parse_json(metadata[METADATA_KEY])
+    if not isinstance(document, dict):
+        _fail("network", "must be a JSON object", document)
+    version = document.get("format_version")
+    if type(version) is not int or version < 1:
+        _fail("format_version", "must be a positive integer", version)
+    if version > FORMAT_VERSION:
+        _fail("format_version", f"must be at most {FORMAT_VERSION}, a newer lightkern wrote this file", version)
+    if document.get("kind") != kind:
+        reader = {"int8": "lightkern.load", "float": "lightkern.load_graph"}
+        wanted = reader.get(document["kind"]) if isinstance(document.get("kind"), str) else None
+        hint = f" (read this file with {wanted})" if wanted else ""
+        _fail("kind", f"must be {kind!r}{hint}", document.get("kind"))
+    return document, _tensors(content, header)
+
+
+def _container_header(content: bytes) -> dict[str, Any]:
+    """The safetensors header: 8 bytes of length, then JSON."""
+    if len(content) < 8:
+        _fail("header", "a file has at least 8 bytes", len(content))
+    (length,) = struct.unpack_from("<Q", content)
+    if length > len(content) - 8:
+        _fail("header", f"its {length} bytes do not fit into the file: truncated, or no safetensors file", len(content))
+    try:
+        text = content[8 : 8 + length].decode("utf-8")
+    except UnicodeDecodeError as error:
+        _fail(f"header byte {8 + error.start}", "must be UTF-8", content[8 + error.start : 12 + error.start])
+    header = parse_json(text)
+    if not isinstance(header, dict):
+        _fail("header", "must be a JSON object", header)
+    return header
+
+
+def _tensors(content: bytes, header: Mapping[str, Any]) -> dict[str, Array]:
+    """All tensors of the file. safetensors checks sizes and offsets: no overlap, no gap, nothing behind the end."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as deserialize
+
+    for name, entry in header.items():
+        dtype = entry.get("dtype") if isinstance(entry, dict) else None
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            _fail(f"tensor {name!r}", f"dtype must be one of {', '.join(_DTYPES)}", dtype)
+    try:
+        return dict(deserialize(content))
+    except (SafetensorError, ValueError, OverflowError) as error:
+        raise FormatError(f"tensors: not a valid safetensors file: {error}") from None
+
+
+def _object(where: str, value: Any, fields: Mapping[str, type]) -> list[Any]:
+    """The values of an object that has exactly these fields, of exactly these types, in this order."""
+    if not isinstance(value, dict):
+        _fail(where, "must be an object", value)
+    if missing := [key for key in fields if key not in value]:
+        _fail(where, f"field {missing[0]!r} is missing", sorted(value))
+    if unknown := [key for key in value if key not in fields]:
+        _fail(where, "unknown field", unknown[0])
+    for key, wanted in fields.items():
+        if type(value[key]) is not wanted:
+            _fail(f"{where}, field {key!r}", f"must be {wanted.__name__}", value[key])
+    return [value[key] for key in fields]
+
+
+def _list_of(where: str, values: list[Any], wanted: type) -> list[Any]:
+    for value in values:
+        if type(value) is not wanted:
+            _fail(where, f"must hold {wanted.__name__} only", value)
+    return values
+
+
+def _network_fields(
+    document: dict[str, Any], extra: Mapping[str, type], tensors: dict[str, Array], ops: Mapping[str, OpRule]
+) -> dict[str, Any]:
+    """The fields that `Model` and `Graph` have in common; takes the parameters out of `tensors`, to the last one."""
+    common = {"format_version": int, "kind": str, "name": str, "inputs": list, "outputs": list, "nodes": list}
+    _, _, name, inputs, outputs, nodes, *_ = _object("network", document, {**common, **extra})
+    result = {
+        "name": name,
+        "inputs": [_port(f"inputs[{i}]", value) for i, value in enumerate(inputs)],
+        "outputs": [_port(f"outputs[{i}]", value) for i, value in enumerate(outputs)],
+        "nodes": [_node(f"nodes[{i}]", value, tensors, ops) for i, value in enumerate(nodes)],
+    }
+    if tensors:
+        _fail("tensors", "every tensor must belong to a node", min(tensors))
+    return result
+
+
+def _port(where: str, value: Any) -> Port:
+    name, tensor, shape, layout = _object(where, value, {"name": str, "tensor": str, "shape": list, "layout": str})
+    return Port(name, tensor, tuple(_list_of(f"{where}, shape", shape, int)), layout)
+
+
+def _quant(name: str, value: Any) -> Quant:
+    where = f"quants[{name!r}]"
+    if not (isinstance(value, list) and len(value) == 2 and type(value[0]) in (int, float) and type(value[1]) is int):
+        _fail(where, "must be [scale, zero point]", value)
+    return Quant(float(value[0]), value[1])
+
+
+def _node(where: str, value: Any, tensors: dict[str, Array], ops: Mapping[str, OpRule]) -> Node:
+    fields = {"op": str, "name": str, "inputs": list, "output": str, "attrs": dict}
+    op, name, inputs, output, attrs = _object(where, value, fields)
+    where = f"{where} {name!r}"
+    if op not in ops:
+        _fail(where, "unknown op", op)
+    attrs = _attrs_from_json(attrs, ops[op].attrs)
+    node = Node(op, name, _list_of(f"{where}, inputs", inputs, str), output, attrs)
+    weight_format = attrs.get("weight_format", "dense")
+    if not isinstance(weight_format, str) or weight_format not in WEIGHT_CODECS:
+        _fail(where, f"weight_format must be one of {', '.join(WEIGHT_CODECS)}", weight_format)
+    for key in ops[op].params:
+        codec = _codec(node, key, ops)
+        arrays = []
+        for part in codec.parts if codec else (key,):
+            if f"{name}/{part}" not in tensors:
+                _fail(where, "the file lacks the tensor", f"{name}/{part}")
+            arrays.append(tensors.pop(f"{name}/{part}"))
+        node.params[key] = codec.decode(*arrays) if codec else arrays[0]
+    return node

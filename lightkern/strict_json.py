@@ -1,0 +1,68 @@
+"""JSON from files that nobody vouches for: what is ambiguous, not finite or abusive is refused."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from typing import Any, NoReturn
+
+from .errors import FormatError
+
+__all__ = ["MAX_DEPTH", "parse_json"]
+
+MAX_DEPTH = 32
+"""Deepest nesting of values that is read or written."""
+
+
+def parse_json(text: str) -> Any:
+    """JSON without duplicate keys, non-finite or huge numbers, lone surrogates, and nested at most `MAX_DEPTH` deep."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            seen: set[str] = set()
+            twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise FormatError(f"JSON: keys must be unique, got {reprlib.repr(twice)} twice")
+        return result
+
+    def integer(digits: str) -> int:
+        if len(digits) > 20:
+            raise FormatError(f"JSON: integers have at most 20 digits, got {reprlib.repr(digits)}")
+        return int(digits)
+
+    def real(digits: str) -> float:
+        value = float(digits)
+        if value - value != 0:
+            raise FormatError(f"JSON: numbers must be finite, got {reprlib.repr(digits)}")
+        return value
+
+    def constant(word: str) -> NoReturn:
+        raise FormatError(f"JSON: numbers must be finite, got {reprlib.repr(word)}")
+
+    try:
+        value = json.loads(text, object_pairs_hook=pairs, parse_int=integer, parse_float=real, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"JSON: {error}") from None
+    except RecursionError:
+        raise FormatError(f"JSON: nested deeper than {MAX_DEPTH}") from None
+    _check_value(value, MAX_DEPTH)
+    return value
+
+
+def _check_value(value: Any, depth: int) -> None:
+    if depth < 0:
+        raise FormatError(f"JSON: nested deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise FormatError(
+                f"JSON: strings must not hold half of a surrogate pair, got {reprlib.repr(value)}"
+            ) from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_value(key, depth - 1)
+            _check_value(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_value(item, depth - 1)
