@@ -21,6 +21,10 @@ EXPECTED = (OSError, ValueError, TypeError, RuntimeError, ImportError, MemoryErr
 """Exceptions that speak to the user: files, formats, unsupported ops, wrong arrays, missing extras."""
 
 
+class PipeClosedError(Exception):
+    """The reader of stdout went away. No `OSError`, since click would exit with 1 on that."""
+
+
 class App(click.Group):
     """A group whose `main` ends with the exit codes above, and with a traceback only under ``--debug``."""
 
@@ -28,10 +32,17 @@ class App(click.Group):
         args = list(sys.argv[1:] if args is None else args)
         sys.exit(self._run(args, *rest, **{**options, "standalone_mode": False}))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise PipeClosedError from None
+        return result
+
     def _run(self, args: list[str], *rest: Any, **options: Any) -> int:
         try:
             code = super().main(args, *rest, **options)
-            sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             return error.exit_code
@@ -41,7 +52,7 @@ class App(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("lightkern: interrupted", err=True)
             return INTERRUPTED
-        except BrokenPipeError:
+        except PipeClosedError:
             # The interpreter flushes stdout at exit: let it do so into nothing.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return BROKEN_PIPE

@@ -42,11 +42,9 @@ def load_float(path: Path) -> Graph:
 def read_arrays(path: Path) -> dict[str, Array]:
     """Arrays of a ``.npy`` file (under the name "") or a ``.npz`` file (by name)."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise FormatError(f"{path}: not a readable .npy or .npz file ({error})") from None
 
