@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import reference
 from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port, load_graph
+from .importers import load_onnx
 from .model import Model, Quant, load
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "UnsupportedError",
     "load",
     "load_graph",
+    "load_onnx",
     "reference",
 ]
