@@ -157,7 +157,9 @@ class Context:
         """Input `index`, which must be constant."""
         value = self.input(index)
         if isinstance(value, Value):
-            self.refuse(f"input {self.node.inputs[index]!r} must be a constant, but is computed from the graph's inputs")
+            self.refuse(
+                f"input {self.node.inputs[index]!r} must be a constant, but is computed from the graph's inputs"
+            )
         return value
 
     def weight(self, index: int, rank: int | None = None) -> Array:
@@ -181,7 +183,7 @@ class Context:
         if array.size != 1:
             self.malformed(f"{self.node.inputs[index]!r} has shape {array.shape}, expected a scalar")
         value = float(array.reshape(()))
-        if value != value:
+        if math.isnan(value):
             raise ValueError(f"{self.node}: tensor {self.node.inputs[index]!r} is NaN")
         return value
 
@@ -213,7 +215,7 @@ class Context:
     def attr_float(self, name: str, default: Any = ...) -> float:
         """A float attribute, as the shortest decimal that is the same float32; never NaN."""
         value = float(self._attribute(name, default, lambda a: float(str(np.float32(a.f)))))
-        if value != value:
+        if math.isnan(value):
             raise ValueError(f"{self.node}: attribute {name!r} is NaN")
         return value
 

@@ -100,7 +100,7 @@ def _add_input(builder: Builder, source: SourceInput, given: Sequence[int] | Non
         shape = [d for d in dims[1:] if d is not None]
     if not 1 <= len(shape) <= 3:
         raise UnsupportedError(f"{where}: {len(shape) + 1} dimensions, 2 to 4 are supported (batch included)")
-    if min(shape) < 1 or max(shape) > MAX_DIM or elements(shape) >= MAX_ELEMENTS:
+    if min(shape) < 1 or max(shape) > MAX_DIM or elements(tuple(shape)) >= MAX_ELEMENTS:
         raise UnsupportedError(f"{where}: impossible or oversized shape {tuple(shape)}")
     order: Order = views.IMAGE if len(shape) == 3 and not channels_last else tuple((i,) for i in range(len(shape)))
     tensor = builder.unique(source.name)

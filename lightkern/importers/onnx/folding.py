@@ -55,7 +55,9 @@ def fold(context: Context) -> bool:
 def _limited(context: Context, shape: Any) -> tuple[int, ...]:
     sizes = tuple(int(d) for d in shape)
     if any(d < 0 for d in sizes) or math.prod(sizes) > MAX_FOLDED:
-        context.malformed(f"makes a constant of shape {sizes}, sizes must not be negative and {MAX_FOLDED} is the limit")
+        context.malformed(
+            f"makes a constant of shape {sizes}, sizes must not be negative and {MAX_FOLDED} is the limit"
+        )
     return sizes
 
 
@@ -194,7 +196,9 @@ def _reduce(function: Callable[..., Any]) -> Fold:
         axes = axes_argument(context)
         if not axes and context.attr_int("noop_with_empty_axes", 0):
             return xs[0]
-        return np.asarray(function(xs[0], tuple(axes) if axes else None, keepdims=bool(context.attr_int("keepdims", 1))))
+        return np.asarray(
+            function(xs[0], tuple(axes) if axes else None, keepdims=bool(context.attr_int("keepdims", 1)))
+        )
 
     return apply
 
@@ -236,7 +240,7 @@ FOLDS: dict[str, Fold] = {
     "Mul": _broadcasting(np.multiply),
     "Div": _broadcasting(_divide),
     "Pow": _broadcasting(lambda a, b: np.power(a, b).astype(a.dtype)),
-    "Mod": _broadcasting(lambda a, b: np.mod(a, b)),
+    "Mod": _broadcasting(np.mod),
     "Min": _broadcasting(lambda *xs: np.minimum.reduce(np.broadcast_arrays(*xs))),
     "Max": _broadcasting(lambda *xs: np.maximum.reduce(np.broadcast_arrays(*xs))),
     "Equal": _broadcasting(np.equal),

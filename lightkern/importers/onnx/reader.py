@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from ...errors import FormatError, UnsupportedError
 
@@ -210,6 +210,6 @@ def _check_against_schema(node: SourceNode, opset: int) -> None:
             raise FormatError(f"{node}: unknown attribute {name!r} in opset {opset}")
         if attribute.ref_attr_name:
             raise FormatError(f"{node}: attribute {name!r} refers to a function's parameter outside of a function")
-        wanted = int(schema.attributes[name].type.value)
+        wanted = int(schema.attributes[name].type.value)  # type: ignore[attr-defined]
         if int(attribute.type) != wanted:
             raise FormatError(f"{node}: attribute {name!r} has type {attribute.type}, the operator says {wanted}")

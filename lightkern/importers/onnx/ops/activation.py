@@ -34,15 +34,16 @@ def clip(context: Context) -> None:
     low = context.scalar(1) if context.has(1) else context.attr_float("min", -F32_MAX)
     high = context.scalar(2) if context.has(2) else context.attr_float("max", F32_MAX)
     low, high = max(low, -F32_MAX), min(high, F32_MAX)
-    if low > high:
-        low = high  # as ONNX defines it: min(max(x, low), high)
+    low = min(low, high)  # as ONNX defines it: min(max(x, low), high)
     context.result(context.elementwise("clip", context.activation(), {"min": low, "max": high}))
 
 
 @handles("LeakyRelu")
 def leaky_relu(context: Context) -> None:
     """Slope for negative values."""
-    context.result(context.elementwise("leaky_relu", context.activation(), {"alpha": context.attr_float("alpha", 0.01)}))
+    context.result(
+        context.elementwise("leaky_relu", context.activation(), {"alpha": context.attr_float("alpha", 0.01)})
+    )
 
 
 @handles("Elu")
@@ -90,5 +91,6 @@ def softmax(context: Context) -> None:
     else:
         axis = context.axis(context.attr_int("axis", 1), rank)
         order = (*((i,) for i in range(axis)), tuple(range(axis, rank)))
-    context.result(context.arranged(context.emit("softmax", [context.arrange(value, order)]), order, value.source_shape))
-
+    context.result(
+        context.arranged(context.emit("softmax", [context.arrange(value, order)]), order, value.source_shape)
+    )

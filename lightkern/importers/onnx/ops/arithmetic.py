@@ -19,7 +19,9 @@ def varying_axis(context: Context, value: Value, constant: Array) -> int | None:
     if constant.ndim > len(shape) or any(
         k not in (1, d) for k, d in zip(constant.shape[::-1], shape[::-1], strict=False)
     ):
-        context.refuse(f"a constant of shape {constant.shape} does not broadcast to (n, {', '.join(map(str, shape[1:]))})")
+        context.refuse(
+            f"a constant of shape {constant.shape} does not broadcast to (n, {', '.join(map(str, shape[1:]))})"
+        )
     first = len(shape) - constant.ndim
     axes = [first + i - 1 for i, size in enumerate(constant.shape) if size > 1]
     if not axes:
@@ -76,7 +78,10 @@ def binary(context: Context, op: str, a: Value, b: Value) -> Value:
             return False
         return True
 
-    reason = f"shapes {a.source_shape} and {b.source_shape} do not broadcast in a supported way (equal, per channel, per pixel, scalar)"
+    reason = (
+        f"shapes {a.source_shape} and {b.source_shape} do not broadcast in a supported way "
+        "(equal, per channel, per pixel, scalar)"
+    )
     order = context.best_order([a, b], accept, reason)
     return context.arranged(context.emit(op, [context.arrange(a, order), context.arrange(b, order)]), order)
 
@@ -162,4 +167,3 @@ def channel_vector(context: Context, value: Value, constant: Array) -> tuple[Val
     assert axis is not None
     order = channels_last(context, value, axis)
     return context.arranged(context.arrange(value, order), order), constant.reshape(-1)
-

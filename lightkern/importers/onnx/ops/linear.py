@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....graph import Array
 from ..builder import Context
 from ..registry import handles
 from ..views import Value
@@ -45,7 +46,7 @@ def matmul(context: Context) -> None:
     context.result(context.arranged(context.emit("linear", [tensor], None, params), order))
 
 
-def _matrix(context: Context, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _matrix(context: Context, index: int) -> Array:
     if isinstance(context.input(index), Value):
         context.refuse("the product of two activations is not supported, one factor must be a constant")
     weight = context.weight(index)
@@ -54,7 +55,7 @@ def _matrix(context: Context, index: int) -> np.ndarray[tuple[int, ...], np.dtyp
     return weight.reshape(weight.shape[-2:])
 
 
-def linear(context: Context, value: Value, weight: np.ndarray[tuple[int, ...], np.dtype[np.float32]], bias: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+def linear(context: Context, value: Value, weight: Array, bias: Array) -> None:
     """Emit a linear layer over the last axis of `value`; `weight` is [out, in]."""
     rank = len(value.axes)
     order = context.best_order([value], lambda o: o[-1] == (rank - 1,), "")

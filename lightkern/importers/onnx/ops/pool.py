@@ -74,7 +74,7 @@ def _over_pixels(context: Context, value: Value, axes: list[int], keep: bool, ho
     sizes = value.source_shape
     order = ((axes[0],), (axes[1],) if rank == 3 else (), (rest[0],))
     tensor = context.arrange(value, order)
-    h, w, c = context.builder.shapes[tensor]
+    h, w, _ = context.builder.shapes[tensor]
     if how == "max":
         attrs = {"kernel": [h, w], "stride": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1]}
         tensor = context.emit("max_pool", [tensor], attrs)

@@ -46,7 +46,8 @@ def _reshape(context: Context, value: Value, target: list[int]) -> None:
     shape = target_shape(context, (context.batch, *value.source_shape), target)
     if not shape or shape[0] != context.batch:
         context.refuse(
-            f"reshapes (n, {', '.join(map(str, value.source_shape))}) to {list(target)}, which mixes the batch with other axes"
+            f"reshapes (n, {', '.join(map(str, value.source_shape))}) to {list(target)}, "
+            "which mixes the batch with other axes"
         )
     context.result(view(context, value, list(shape[1:])))
 
