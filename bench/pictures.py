@@ -31,8 +31,8 @@ PHOTOS = {
     "scikit-image==0.25.2": {
         "skimage/data/" + name
         for name in (
-            "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
-            "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "rocket.jpg",
+            "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
+            "gravel.png", "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "rocket.jpg",
         )
     },
     "scikit-learn==1.6.1": {"sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg"},
