@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
 
 from lightkern import FormatError, Port
-from lightkern.cli.files import Inputs, read_arrays, write_arrays, write_whole
+from lightkern.cli.files import Inputs, read_arrays, write_arrays
 
 A, B = Port("a", "a", (3,)), Port("b", "b", (2, 2, 1))
 
@@ -43,8 +41,9 @@ def test_npz_arrays_are_matched_by_name(tmp_path: Path) -> None:
         ({"a": np.zeros((2, 3))}, "holds 'a', the model takes"),
         ({"a": np.zeros((2, 3)), "b": np.zeros((3, 1))}, r"one number of examples, at least 1, got \[2, 3\]"),
         ({"a": np.zeros((0, 3)), "b": np.zeros((0, 1))}, r"at least 1, got \[0\]"),
-        ({"a": np.zeros((2, 3)), "b": np.array(["x", "y"])}, "array b is <U1"),
-        ({"a": np.float32(3), "b": np.zeros(3)}, r"array a is float32 of shape \(\)"),
+        ({"a": np.zeros((2, 3)), "b": np.zeros((2, 1), np.int64)}, "array 'b' is int64"),
+        ({"a": np.zeros((2, 3)), "b": np.array(["x", "y"])}, "array 'b' is <U1"),
+        ({"a": np.float32(3), "b": np.zeros(3)}, r"array 'a' is float32 of shape \(\)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
@@ -85,22 +84,23 @@ def test_outputs_survive_a_round_trip(tmp_path: Path) -> None:
     assert not (tmp_path / "z.npy").exists()
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "y.npy"
     target.write_bytes(b"old")
 
-    def fail(file: IO[bytes]) -> None:
-        file.write(b"half of the new")
-        raise KeyboardInterrupt
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
 
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(target, fail)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_arrays(target, {"y": np.arange(3)})
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["y.npy"]
 
 
-def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
-    (tmp_path / "usual").write_bytes(b"")
-    write_whole(tmp_path / "ours", lambda file: file.write(b"x"))
-    usual, ours = (stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "ours"))
-    assert ours == usual
+def test_floats_become_contiguous_float32_and_int8_stays(tmp_path: Path) -> None:
+    for x, dtype in ((np.zeros((3, 2)).T, np.float32), (np.zeros((2, 3), np.int8), np.int8)):
+        np.save(tmp_path / "x.npy", x)
+        (batch,) = Inputs(tmp_path / "x.npy", [A]).batches(2)
+        assert batch["a"].dtype == dtype
+        assert batch["a"].flags.c_contiguous

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,25 @@ import click
 import numpy as np
 
 from ..model import Model
+from ..session import Session, isa_levels
 from .files import load_model
 from .options import EXISTING_FILE, isa, repeat, threads
-from .output import count_text, output_options, print_facts, print_json, print_table, progress, shape_text, time_text
+from .output import (
+    bytes_text,
+    count_text,
+    output_options,
+    print_facts,
+    print_json,
+    print_table,
+    progress,
+    shape_text,
+    time_text,
+)
+
+
+def used_isa(session: Session) -> str:
+    """The best ISA level that a session may use."""
+    return session.packed.isa or isa_levels()[0]
 
 
 def random_inputs(model: Model, batch: int) -> dict[str, Any]:
@@ -30,13 +47,12 @@ def random_inputs(model: Model, batch: int) -> dict[str, Any]:
 @output_options
 def bench(model: Path, threads: int, isa: str | None, batch: int, repeat: int, as_json: bool) -> None:
     """Time the int8 MODEL on random inputs: load, plan and run."""
-    import lightkern as lk
-
     begin = time.perf_counter()
     loaded = load_model(model)
     loaded_at = time.perf_counter()
-    session = lk.Session(loaded, threads=threads, isa=isa)
+    session = Session(loaded, threads=threads, isa=isa)
     planned_at = time.perf_counter()
+    isa_name = used_isa(session)
     x = random_inputs(loaded, batch)
     seconds = []
     with progress("timing", repeat) as advance:
@@ -48,12 +64,14 @@ def bench(model: Path, threads: int, isa: str | None, batch: int, repeat: int, a
     timed = np.array(seconds[-repeat:])
     result = {
         "model": loaded.name,
-        "isa": session.isa,
+        "isa": isa_name,
         "threads": threads,
         "batch": batch,
         "repeat": repeat,
         "load_seconds": loaded_at - begin,
         "plan_seconds": planned_at - loaded_at,
+        "packed_nbytes": session.packed.packed_nbytes,
+        "arena_nbytes": session.packed.arena_nbytes,
         "median_seconds": float(np.median(timed)),
         "best_seconds": float(timed.min()),
         "p90_seconds": float(np.quantile(timed, 0.9)),
@@ -65,9 +83,10 @@ def bench(model: Path, threads: int, isa: str | None, batch: int, repeat: int, a
     shapes = ", ".join(shape_text((batch, *p.api_shape)) for p in loaded.inputs)
     facts = [
         ("input", shapes),
-        ("kernels", f"{session.isa}, {threads} thread{'s' * (threads > 1)}"),
+        ("kernels", f"{isa_name}, {threads} thread{'s' * (threads > 1)}"),
         ("load", time_text(loaded_at - begin)),
         ("plan", time_text(planned_at - loaded_at)),
+        ("memory", f"{bytes_text(result['packed_nbytes'])} packed weights, {bytes_text(result['arena_nbytes'])} arena"),
         ("median", f"{time_text(result['median_seconds'])} of {repeat} runs"),
         ("best", time_text(result["best_seconds"])),
         ("90 % below", time_text(result["p90_seconds"])),
@@ -88,19 +107,27 @@ def profile(
     model: Path, threads: int, isa: str | None, repeat: int, top: int | None, explain: bool, as_json: bool
 ) -> None:
     """Time every layer of the int8 MODEL."""
-    import lightkern as lk
-
-    session = lk.Session(load_model(model), threads=threads, isa=isa)
+    session = Session(load_model(model), threads=threads, isa=isa)
+    isa_name = used_isa(session)
     with progress("timing"):
         layers = session.profile(repeat=repeat)
-    reasons = session.explain() if explain else None
+    reasons = [asdict(choice) for choice in session.explain()] if explain else None
     if as_json:
-        document = {"isa": session.isa, "threads": threads, "repeat": repeat, "layers": layers}
+        document = {"isa": isa_name, "threads": threads, "repeat": repeat, "layers": layers}
         print_json({**document, "explain": reasons} if explain else document)
         return
     print_layers("Layers", layers, top)
     if reasons is not None:
-        click.echo(f"\n{reasons}")
+        print_reasons(reasons)
+
+
+def print_reasons(choices: list[dict[str, Any]]) -> None:
+    """The table of `Session.explain`: per node the kernel, then every kernel that was passed over."""
+    rows: list[tuple[str, str, str]] = []
+    for choice in choices:
+        rows.append((choice["name"], choice["kernel"], ""))
+        rows += [("", f"not {kernel}", why) for kernel, why in choice["rejected"]]
+    print_table("Why these kernels", ("layer", "kernel", "reason"), rows)
 
 
 def print_layers(title: str, layers: list[dict[str, Any]], top: int | None = None) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import io
 import pickle
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
+from ..atomic_file import replace_file
 from ..errors import FormatError
-from ..graph import Array, Graph, Port
+from ..graph import Array, Graph, Port, load_graph
 from ..model import Model, load
 from .pictures import Preprocess, picture_files, read_picture, spatial_shape
 
@@ -31,8 +29,6 @@ def load_model(path: Path) -> Model:
 def load_float(path: Path) -> Graph:
     """A float network from an ``.onnx`` file, or a ``.lk`` file that holds one."""
     if path.suffix.lower() == ".lk":
-        from ..file_format import load_graph
-
         return load_graph(path)
     import lightkern as lk
 
@@ -118,45 +114,29 @@ def _match(path: Path, arrays: dict[str, Array], ports: Sequence[Port]) -> dict[
     if set(arrays) != set(names):
         raise ValueError(f"{path}: holds {', '.join(map(repr, arrays)) or 'nothing'}, the model takes {names}")
     for name, x in arrays.items():
-        if x.dtype.kind not in "fiu" or x.ndim < 1:
-            raise ValueError(f"{path}: array {name or 'in it'} is {x.dtype} of shape {x.shape}, need numbers [n, ...]")
+        if (x.dtype.kind != "f" and x.dtype not in (np.int8, np.uint8)) or x.ndim < 1:
+            raise ValueError(
+                f"{path}: array {name!r} is {x.dtype} of shape {x.shape}, expected [n, ...] of a float type, int8 "
+                "(quantized) or uint8 (pictures)"
+            )
+        arrays[name] = np.ascontiguousarray(x, np.float32 if x.dtype.kind == "f" else x.dtype)
     lengths = {len(x) for x in arrays.values()}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"{path}: all arrays need one number of examples, at least 1, got {sorted(lengths)}")
     return arrays
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file beside `path` and rename it, so that `path` never holds half a result."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write one array to ``.npy``, or any number by name to ``.npz``."""
+    """Write one array to ``.npy``, or any number by name to ``.npz``; the file appears whole or not at all."""
+    file = io.BytesIO()
     if path.suffix.lower() == ".npz":
-        write_whole(path, lambda file: _write_npz(file, arrays))
+        # Not numpy.savez: it cannot store an array named "file".
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, x in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(x), allow_pickle=False)
     elif len(arrays) == 1:
-        write_whole(path, lambda file: np.save(file, next(iter(arrays.values()))))
+        np.save(file, next(iter(arrays.values())))
     else:
         raise ValueError(f"{path}: the model has {len(arrays)} outputs ({', '.join(arrays)}): use a .npz file")
-
-
-def _write_npz(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
-    """What `numpy.savez` writes; that function cannot store an array named "file"."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, x in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(x), allow_pickle=False)
+    replace_file(path, file.getvalue())

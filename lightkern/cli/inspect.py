@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -121,16 +122,37 @@ def print_report(report: list[dict[str, Any]], worst: int) -> None:
 def cpu(as_json: bool) -> None:
     """List the instruction-set levels: compiled, available on this CPU, and in use."""
     from .. import _core
+    from ..session import allowed_isa, isa_levels
 
-    cap = os.environ.get("LIGHTKERN_ISA")
-    compiled = list(_core.isa_levels())
-    available = set(_core.available_isa_levels())
-    used = _core.default_isa()
+    available, kernels = isa_levels(), _core.kernels()
+    cap = os.environ.get("LIGHTKERN_ISA") or None
+    used = allowed_isa(None) or available[0]
+    levels = [
+        {"level": level, "available": level in available, "kernels": sum(isa == level for _, isa, _ in kernels)}
+        for level in _best_first([(op, isa) for op, isa, _ in kernels])
+    ]
     if as_json:
-        print_json(
-            {"compiled": compiled, "available": [x for x in compiled if x in available], "used": used, "cap": cap}
-        )
+        print_json({"machine": platform.machine(), "levels": levels, "used": used, "LIGHTKERN_ISA": cap})
         return
-    rows = [(level, "yes" if level in available else "no", "<- used" if level == used else "") for level in compiled]
-    print_table("Instruction-set levels, best first", ("level", "this CPU", ""), rows)
-    click.echo(f"LIGHTKERN_ISA is {cap!r}" if cap else "LIGHTKERN_ISA is not set: the best available level is used")
+    rows = [
+        (
+            str(row["level"]),
+            "yes" if row["available"] else "no",
+            str(row["kernels"]),
+            "<- best one used" if row["level"] == used else "",
+        )
+        for row in levels
+    ]
+    print_table(
+        f"Instruction-set levels of {platform.machine()}, best first", ("level", "this CPU", ">kernels", ""), rows
+    )
+    click.echo(f"LIGHTKERN_ISA={cap} caps them" if cap else "LIGHTKERN_ISA is not set: nothing caps them")
+
+
+def _best_first(kernels: list[tuple[str, str]]) -> list[str]:
+    """Compiled levels; the registry lists (op, level) best first within each op, and not every op has every level."""
+    position: dict[str, int] = {}
+    for op in dict.fromkeys(op for op, _ in kernels):
+        for i, level in enumerate(dict.fromkeys(isa for other, isa in kernels if other == op)):
+            position[level] = max(i, position.get(level, 0))
+    return sorted(position, key=lambda level: position[level])

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
+from ..session import Session
 from .files import Inputs, load_model, write_arrays
 from .options import EXISTING_FILE, EXISTING_PATH, NEW_FILE, isa, preprocess, threads
 from .output import output_options, print_facts, print_json, print_table, progress, shape_text, time_text
@@ -37,13 +38,11 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the int8 MODEL over INPUT: a .npy or .npz file, a picture, or a folder of pictures."""
-    import lightkern as lk
-
     if output is not None and output.suffix.lower() not in (".npy", ".npz"):
         raise click.UsageError(f"--output {output}: must end in .npy or .npz")
     loaded = load_model(model)
     inputs = Inputs(input, loaded.inputs, preprocess)
-    session = lk.Session(loaded, threads=threads, isa=isa)
+    session = Session(loaded, threads=threads, isa=isa)
     parts: list[dict[str, Any]] = []
     seconds = 0.0
     with progress("running", len(inputs)) as advance:

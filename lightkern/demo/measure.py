@@ -16,6 +16,7 @@ import numpy.typing as npt
 import lightkern as lk
 
 from ..graph import Graph
+from ..session import Session, isa_levels
 from . import as_input, load_network, load_pictures
 
 Floats = npt.NDArray[np.float32]
@@ -119,12 +120,12 @@ def measure(threads: int = 1, isa: str | None = None, repeat: int = 50, step: Pr
         saved = time.perf_counter()
         loaded = lk.load(path)
         loaded_at = time.perf_counter()
-    session = lk.Session(loaded, threads=threads, isa=isa)
+    session = Session(loaded, threads=threads, isa=isa)
     planned_at = time.perf_counter()
 
     demo = Demo(
         threads=threads,
-        isa=session.isa,
+        isa=session.packed.isa or isa_levels()[0],
         pictures=len(pictures.test),
         float_bytes=sum(value.nbytes for node in graph.nodes for value in node.params.values()),
         int8_bytes=size,
