@@ -23,6 +23,7 @@ from qdq import qdq_path
 
 __all__ = [
     "CONTENDERS",
+    "UNFUSED",
     "Case",
     "Contender",
     "Runner",
@@ -170,15 +171,16 @@ def prepare_lightkern(case: Case, threads: int) -> Runner:
 # --- ONNX Runtime ----------------------------------------------------------------------------------------------------
 
 
-def onnxruntime_session(path: Path, threads: int) -> Runner:
-    """Float or QDQ file, batch fixed to 1, all graph optimizations, spinning workers."""
+def onnxruntime_session(path: Path, threads: int, *, fused: bool = True) -> Runner:
+    """Float or QDQ file, batch fixed to 1, spinning workers; unfused: QDQ files in float between roundings."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if fused else level.ORT_DISABLE_ALL
     options.log_severity_level = 3
     options.add_free_dimension_override_by_name("n", 1)
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -190,10 +192,10 @@ def onnxruntime_session(path: Path, threads: int) -> Runner:
     return Runner(run)
 
 
-def prepare_onnxruntime(kind: str) -> Callable[[Case, int], Runner]:
+def prepare_onnxruntime(kind: str, *, fused: bool = True) -> Callable[[Case, int], Runner]:
     def prepare(case: Case, threads: int) -> Runner:
         path = case.onnx if kind == "float" else qdq_path(case.key, case.onnx, case.calibration, kind)
-        return onnxruntime_session(path, threads)
+        return onnxruntime_session(path, threads, fused=fused)
 
     return prepare
 
@@ -280,6 +282,9 @@ CONTENDERS = [
     Contender("litert int8", "ai_edge_litert", "exact", prepare_litert("int8")),
 ]
 """Everyone who may take part, lightkern first."""
+
+UNFUSED = Contender("u8s8 file, exact sums", "onnxruntime", "exact", prepare_onnxruntime("u8s8", fused=False))
+"""What the u8s8 file of the peers means: no int8 kernel, hence no saturation. For accuracy only."""
 
 
 def contenders(only: str = "") -> list[Contender]:
