@@ -46,18 +46,16 @@ def windows(
     kernel = draw(st.tuples(st.integers(1, most), st.integers(1, most)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) if dilated else (1, 1)
+    if pool:  # every output of a pool sees at least one element of the input
+        dilation = (min(dilation[0], h), min(dilation[1], w))
     padding = [0, 0, 0, 0]
     for axis, size in enumerate((h, w)):
         reach = dilation[axis] * (kernel[axis] - 1)
-        if pool and dilation[axis] > size:
-            dilation = (1, 1)
-            reach = kernel[axis] - 1
-        most_pad = reach if pool else reach + 1
-        before, after = draw(st.integers(0, most_pad)), draw(st.integers(0, most_pad))
-        padding[axis], padding[axis + 2] = before, after + max(0, reach + 1 - size - before - after)
-        if pool:
-            padding[axis + 2] = min(padding[axis + 2], reach)
-            padding[axis] = min(reach, max(before, reach + 1 - size - padding[axis + 2]))
+        most_padding = reach if pool else reach + 1
+        before = draw(st.integers(0, most_padding))
+        least_after = max(0, reach + 1 - size - before)
+        padding[axis] = before
+        padding[axis + 2] = draw(st.integers(least_after, max(least_after, most_padding)))
     fields = {"kernel": kernel, "stride": stride, "padding": tuple(padding)}
     return {**fields, "dilation": dilation} if dilated else fields
 
