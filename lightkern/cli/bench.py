@@ -62,7 +62,7 @@ def bench(model: Path, threads: int, isa: str | None, batch: int, repeat: int, a
             seconds.append(time.perf_counter() - start)
             advance(int(i >= 5))
     timed = np.array(seconds[-repeat:])
-    result = {
+    result: dict[str, Any] = {
         "model": loaded.name,
         "isa": isa_name,
         "threads": threads,

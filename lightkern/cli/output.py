@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import numpy as np
@@ -29,15 +29,12 @@ def output_options(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, and only JSON, to stdout.")(command)
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> NoReturn:
-        """Leave a closed pipe to the command group, which ends quietly."""
-        raise BrokenPipeError
-
-
-def console() -> Console:
-    """The console for people: stdout, without wrapping when it is a pipe or a file."""
-    return _Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+def print_for_people(*renderables: Any) -> None:
+    """Print to stdout: coloured on a terminal; in a pipe or a file plain, without wrapping and trailing blanks."""
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with console.capture() as capture:
+        console.print(*renderables, sep="\n")
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def print_json(value: Any) -> None:
@@ -61,12 +58,10 @@ def _plain(value: Any) -> Any:
 
 def print_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
     """Print a title and aligned ``name  value`` lines."""
-    out = console()
     grid = Table.grid(padding=(0, 2))
     for name, value in facts:
         grid.add_row(Text(name, style="dim"), Text(value))
-    out.print(Text(title, style="bold"))
-    out.print(grid)
+    print_for_people(Text(title, style="bold"), grid)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -76,10 +71,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    out = console()
-    out.print()
-    out.print(Text(title, style="bold"))
-    out.print(table)
+    print_for_people("", Text(title, style="bold"), table)
 
 
 @contextmanager
