@@ -11,7 +11,7 @@ import stat
 __all__ = ["replace_file"]
 
 
-def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
+def replace_file(path: str | os.PathLike[str], content: bytes | bytearray) -> None:
     """Write a file so that at any moment, power cuts included, the path holds all of the old or all of the new.
 
     A symbolic link stays, and the file that it points to is replaced. A new file gets the permissions that the umask

@@ -13,6 +13,7 @@ import os
 import reprlib
 import stat
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
@@ -30,9 +31,12 @@ __all__ = ["FORMAT_VERSION", "WEIGHT_CODECS", "WeightCodec", "load", "load_graph
 
 FORMAT_VERSION = 1
 METADATA_KEY = "lightkern"
+_BEGIN = b'{"__metadata__":{"lightkern":"{\\"crc32\\":\\"'
+"""How every header begins; the eight digits of the checksum of all that follows them come next."""
+
 
 Pathlike = str | os.PathLike[str]
-_DTYPES = {"I8": np.int8, "U8": np.uint8, "I32": np.int32, "F32": np.float32, "F16": np.float16}
+_DTYPES = ("I8", "I32", "F32", "F16")
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ def _write(
         return [{"name": p.name, "tensor": p.tensor, "shape": p.shape, "layout": p.layout} for p in ports]
 
     document = {
+        "crc32": "0" * 8,
         "format_version": FORMAT_VERSION,
         "kind": kind,
         "name": network.name,
@@ -142,7 +147,12 @@ def _write(
         parse_json(text)  # what the reader refuses, such as keys that become equal as strings, is not written
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"model {network.name!r} cannot be written as JSON: {error}") from None
-    replace_file(path, serialize(dict(tensors), metadata={METADATA_KEY: text}))
+    content = bytearray(serialize(dict(tensors), metadata={METADATA_KEY: text}))
+    digits = slice(8 + len(_BEGIN), 16 + len(_BEGIN))
+    if content[8 : digits.start] != _BEGIN or content[digits] != b"0" * 8:
+        raise RuntimeError(f"safetensors wrote a header that begins with {bytes(content[8:80])!r}, expected {_BEGIN!r}")
+    content[digits] = b"%08x" % zlib.crc32(memoryview(content)[digits.stop :])
+    replace_file(path, content)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -189,9 +199,9 @@ def _fail(where: str, rule: str, value: Any) -> NoReturn:
 
 def _read(path: Pathlike, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
     """Check the container; return the network's JSON object and all tensors."""
+    if stat.S_IFMT(os.stat(os.fspath(path)).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # open() refuses folders
+        raise FormatError("must be a regular file")
     with open(path, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FormatError("not a regular file")
         content = file.read()
     header = _container_header(content)
     metadata = header.pop("__metadata__", None)
@@ -222,6 +232,12 @@ def _container_header(content: bytes) -> dict[str, Any]:
     (length,) = struct.unpack_from("<Q", content)
     if length > len(content) - 8:
         _fail("header", f"its {length} bytes do not fit into the file: truncated, or no safetensors file", len(content))
+    digits = slice(8 + len(_BEGIN), 16 + len(_BEGIN))
+    if content[8 : digits.start] != _BEGIN:
+        _fail("header", f"must begin with {_BEGIN.decode()}: this is no lightkern file", content[8 : digits.start])
+    checksum = b"%08x" % zlib.crc32(memoryview(content)[digits.stop :])
+    if content[digits] != checksum:
+        _fail("crc32", f"must be {checksum.decode()}: the file is truncated or corrupt", content[digits])
     try:
         text = content[8 : 8 + length].decode("utf-8")
     except UnicodeDecodeError as error:
@@ -272,8 +288,9 @@ def _network_fields(
     document: dict[str, Any], extra: Mapping[str, type], tensors: dict[str, Array], ops: Mapping[str, OpRule]
 ) -> dict[str, Any]:
     """The fields that `Model` and `Graph` have in common; takes the parameters out of `tensors`, to the last one."""
-    common = {"format_version": int, "kind": str, "name": str, "inputs": list, "outputs": list, "nodes": list}
-    _, _, name, inputs, outputs, nodes, *_ = _object("network", document, {**common, **extra})
+    common = {"name": str, "inputs": list, "outputs": list, "nodes": list}
+    fields = {**common, "crc32": str, "format_version": int, "kind": str, **extra}
+    name, inputs, outputs, nodes, *_ = _object("network", document, fields)
     result = {
         "name": name,
         "inputs": [_port(f"inputs[{i}]", value) for i, value in enumerate(inputs)],

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from lightkern.graph import Node, Port, infer_shape
+from lightkern.graph import Graph, Node, Port, infer_shape
 from lightkern.model import Model, Quant
-from lightkern.opset import MODEL_OPS
+from lightkern.opset import GRAPH_OPS, MODEL_OPS, UNARY
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
@@ -248,6 +248,49 @@ def inputs(model: Model, rng: Rng, kind: str = "random", n: int = 1) -> Any:
             x = np.full(shape, {"low": -128, "high": 127, "zero_point": model.quants[port.tensor].zero_point}[kind])
         arrays[port.name] = x.astype(np.int8)
     return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+
+def float_graph(rng: Rng, channels: int = 4) -> Graph:
+    """A float graph that has every op once at least."""
+    nodes: list[Node] = []
+    shapes: dict[str, Shape] = {"x": (6, 6, 3)}
+
+    def add(op: str, *xs: str, params: dict[str, Any] | None = None, **attrs: Any) -> str:
+        arrays = {k: np.asarray(v, None if k[1:2] == "_" else np.float32) for k, v in (params or {}).items()}
+        node = Node(op, f"{op}_{len(nodes)}", list(xs), f"t{len(nodes)}", attrs, arrays)
+        shapes[node.output] = infer_shape(GRAPH_OPS[op], node, [shapes[x] for x in xs])
+        nodes.append(node)
+        return node.output
+
+    def values(*shape: int) -> np.ndarray:
+        return rng.normal(0, 0.5, shape)
+
+    window = {"kernel": [3, 3], "stride": [1, 1], "padding": [1, 1, 1, 1]}
+    c = channels
+    conv = {"weight": values(c, 3, 3, 3), "bias": values(c)}
+    y = add("conv2d", "x", params=conv, **window, dilation=[1, 1], groups=1)
+    y = add("affine", y, params={"scale": values(c), "offset": values(c)})
+    attrs: dict[str, dict[str, float]] = {
+        "clip": {"min": 0.0, "max": float("inf")},
+        "leaky_relu": {"alpha": 0.1},
+        "elu": {"alpha": 1.0},
+        "hard_sigmoid": {"alpha": 0.2, "beta": 0.5},
+    }
+    for op in UNARY:
+        y = add(op, y, **attrs.get(op, {}))
+    y = add("prelu", y, params={"slope": values(c)})
+    a = add("avg_pool", y, **window, count_include_pad=True)
+    b = add("max_pool", y, **window)
+    y = add("sub", add("mul", add("add", a, b), add("global_avg_pool", b)), b)
+    y = add("channel_shuffle", add("concat", y, a, axis=2), groups=2)
+    y = add("pad", add("slice", y, axis=2, begin=1, end=c + 1), padding=[0, 1, 2, 0], value=0.0)
+    position = {"low": np.array([0, 3], np.int32), "fraction": np.array([0, 1024], np.int32)}
+    y = add("resize", y, params={f"{axis}_{what}": v for axis in "yx" for what, v in position.items()})
+    y = add("reshape", y, shape=[4 * c], order="CHW")
+    y = add("softmax", add("linear", y, params={"weight": values(5, 4 * c), "bias": values(5)}))
+    graph = Graph("float", [Port("input", "x", (6, 6, 3))], [Port("output", y, (5,))], nodes)
+    graph.validate()
+    return graph
 
 
 # One random network ---------------------------------------------------------------------------------------------------
