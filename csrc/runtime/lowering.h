@@ -126,6 +126,7 @@ using Lower = Step (*)(const LoweringContext&, const Fused&);
 
 Step lower_table(const LoweringContext&, const Fused&);
 Step lower_conv2d(const LoweringContext&, const Fused&);
+Step lower_depthwise(const LoweringContext&, const Fused&);  // conv2d with one filter per channel
 Step lower_linear(const LoweringContext&, const Fused&);
 Step lower_binary(const LoweringContext&, const Fused&);  // add, sub, mul
 Step lower_prelu(const LoweringContext&, const Fused&);

@@ -1,0 +1,55 @@
+// dwconv: depthwise convolution, one filter per channel, any window, stride, dilation and padding.
+//
+// A call computes output rows [y_begin, y_end) of channels [c_begin, c_end); both cuts are the
+// driver's (runtime/ops/dwconv.cc): channels in multiples of Kernel::block, rows in multiples of
+// Kernel::rows, except at the end. Padding is the kernel's work: it never reads outside of the
+// image, and never needs a padded copy of the whole of it.
+#pragma once
+
+#include "kernels/registry.h"
+#include "kernels/requant.h"
+
+namespace lightkern::dwconv {
+
+struct Geometry {
+  int h, w, c;  // input
+  int oh, ow;   // output
+  int kh, kw, sh, sw, dh, dw;
+  int top, left;  // padding; what lies right and below follows from oh, ow
+  ptrdiff_t x_pixel_stride, y_pixel_stride;  // bytes; rows are w (ow) pixels apart
+};
+
+struct Args {
+  Geometry geometry;
+  const Act* x;         // [h][w][c]
+  Act* y;               // [oh][ow][c]
+  const Act* residual;  // null, or shaped like y, with epilogue.residual_stride between pixels
+  const void* packed;   // all channel blocks, as Kernel::pack wrote them
+  int32_t x_zero;       // zero point of x, memory domain: the value of padding
+  const Epilogue* epilogue;
+  std::byte* scratch;  // Kernel::scratch_bytes(geometry) bytes, 64-byte aligned
+  int c_begin, c_end, y_begin, y_end;
+};
+
+// Canonical weights, as the model holds them.
+struct Weights {
+  const int8_t* weight;     // [c][kh][kw]
+  const int32_t* bias;      // [c]
+  const float* multiplier;  // [c]
+  int32_t x_zero;           // memory domain
+};
+
+struct Kernel {
+  const char* name;
+  int block;                                // channels per packed block
+  int rows;                                 // output rows that are cheapest together
+  const char* (*refuses)(const Geometry&);  // null if the kernel takes this geometry, else why not
+  size_t (*scratch_bytes)(const Geometry&);
+  size_t (*packed_bytes)(const Geometry&);
+  void (*pack)(const Geometry&, const Weights&, void* packed);
+  void (*run)(const Args&);
+};
+
+LIGHTKERN_DECLARE_REGISTRY(Kernel)
+
+}  // namespace lightkern::dwconv

@@ -1,0 +1,127 @@
+#include "kernels/dwconv/dwconv.h"
+
+#include <algorithm>
+
+#include "runtime/lowering.h"
+
+namespace lightkern {
+namespace {
+
+// A unit is a band of output rows of a slice of channels; slices run fastest, so that the threads
+// share a band of input while it is in the cache.
+struct State {
+  const dwconv::Kernel* kernel;
+  dwconv::Args args;
+  Epilogue epilogue;
+  std::vector<Act> table;
+  Buffer packed;
+  bool has_residual;
+  Split slices, bands;
+};
+
+void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byte* scratch) {
+  const State& s = *static_cast<const State*>(state);
+  dwconv::Args args = s.args;
+  args.x = io.reads[0];
+  args.y = io.write;
+  args.residual = s.has_residual ? io.reads[1] : nullptr;
+  args.scratch = scratch;
+  while (begin < end) {
+    const size_t band = begin / s.slices.units, slice = begin % s.slices.units;
+    const size_t slice_end = std::min(s.slices.units, slice + (end - begin));
+    args.y_begin = static_cast<int>(s.bands.first(band));
+    args.y_end = static_cast<int>(s.bands.last(band + 1));
+    args.c_begin = static_cast<int>(s.slices.first(slice));
+    args.c_end = static_cast<int>(s.slices.last(slice_end));
+    s.kernel->run(args);
+    begin += slice_end - slice;
+  }
+}
+
+dwconv::Geometry geometry_of(const NodeDesc& node, const TensorView& x, const TensorView& y) {
+  const std::vector<int64_t>&kernel = node.attr("kernel", 2), &stride = node.attr("stride", 2),
+        &dilation = node.attr("dilation", 2), &padding = node.attr("padding", 4);
+  const auto at = [](const std::vector<int64_t>& values, size_t i) {
+    return static_cast<int>(values[i]);
+  };
+  return {x.h,
+          x.w,
+          x.c,
+          y.h,
+          y.w,
+          at(kernel, 0),
+          at(kernel, 1),
+          at(stride, 0),
+          at(stride, 1),
+          at(dilation, 0),
+          at(dilation, 1),
+          at(padding, 0),
+          at(padding, 1),
+          x.pixel_stride,
+          y.pixel_stride};
+}
+
+// Slices of 64 channels, a cache line. Bands: high enough that filling the kernel's rows does not
+// show, low enough that threads share the work and that the input of a band fits into half of a
+// small second-level cache.
+void split(State& s, int block, int rows) {
+  constexpr size_t kSlice = 64, kLeastRows = 8, kBandBytes = 128 << 10;
+  constexpr double kLeastMacs = 30000;
+  const dwconv::Geometry& g = s.args.geometry;
+  const size_t c = static_cast<size_t>(g.c), oh = static_cast<size_t>(g.oh),
+               grain = static_cast<size_t>(rows);
+  s.slices = split_work(c, 1, kSlice, static_cast<size_t>(block));
+  const size_t row_bytes = static_cast<size_t>(g.w) * c * static_cast<size_t>(g.sh);
+  const double row_macs =
+      static_cast<double>(g.ow) * g.kh * g.kw * static_cast<double>(std::min(c, kSlice));
+  const size_t fitting = std::max(kLeastRows, kBandBytes / row_bytes / grain * grain);
+  s.bands = split_work(oh, row_macs, kLeastMacs, std::max(grain, kLeastRows));
+  if (s.bands.per_unit < fitting) s.bands = split_work(oh, 1, static_cast<double>(fitting), grain);
+}
+
+}  // namespace
+
+Step lower_depthwise(const LoweringContext& context, const Fused& fused) {
+  const NodeDesc& node = *fused.node;
+  const TensorView &x = context.in(node, 0), &y = context.out(node);
+  Step step = start_step(fused);
+  auto state = std::make_shared<State>();
+  dwconv::Args& args = state->args;
+  args.geometry = geometry_of(node, x, context.views[static_cast<size_t>(final_output(fused))]);
+  const dwconv::Geometry& g = args.geometry;
+  state->kernel = pick_kernel(dwconv::kRegistry, context.options, step,
+                              [&](const dwconv::Kernel& kernel) { return kernel.refuses(g); });
+  const dwconv::Kernel& kernel = *state->kernel;
+
+  const int64_t taps = static_cast<int64_t>(g.kh) * g.kw;
+  const float* weight_scale = node.array<float>("weight_scale", g.c);
+  std::vector<float> multiplier(static_cast<size_t>(g.c));
+  for (size_t c = 0; c < multiplier.size(); ++c)
+    multiplier[c] = x.scale * weight_scale[c] / y.scale;
+  state->packed = Buffer(kernel.packed_bytes(g), context.options.guard);
+  kernel.pack(g,
+              {node.array<int8_t>("weight", g.c * taps), node.array<int32_t>("bias", g.c),
+               multiplier.data(), x.zero_point},
+              state->packed.as<void>());
+
+  state->epilogue = make_epilogue(context, fused);
+  if (fused.table) {
+    state->table = memory_table(*fused.table);
+    state->epilogue.table = state->table.data();
+  }
+  state->has_residual = fused.add != nullptr;
+  args.packed = state->packed.as<void>();
+  args.x_zero = x.zero_point;
+  args.epilogue = &state->epilogue;
+  split(*state, kernel.block, kernel.rows);
+
+  step.macs = static_cast<double>(g.oh) * g.ow * g.c * static_cast<double>(taps);
+  step.packed_bytes = state->packed.size();
+  step.units = state->slices.units * state->bands.units;
+  step.scratch = kernel.scratch_bytes(g);
+  step.state = state;
+  step.run = run;
+  return step;
+}
+
+}  // namespace lightkern
