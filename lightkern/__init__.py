@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from . import reference
+from .compression import CompressOptions, compress
 from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port, load_graph
 from .importers import load_onnx
 from .model import Model, Quant, load
 
 __all__ = [
+    "CompressOptions",
     "FormatError",
     "Graph",
     "MissingExtraError",
@@ -17,6 +19,7 @@ __all__ = [
     "Port",
     "Quant",
     "UnsupportedError",
+    "compress",
     "load",
     "load_graph",
     "load_onnx",

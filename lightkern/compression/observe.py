@@ -1,0 +1,138 @@
+"""Statistics of every tensor over the calibration pictures: ranges, moments per channel, histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..graph import Array, Graph, Node
+from .calibration import Calibration
+from .execute import forward
+
+__all__ = ["Histogram", "TensorStats", "observe"]
+
+BINS = 4096
+
+
+class Histogram:
+    """Counts of real values in equal bins whose width doubles when a value falls outside: one pass is enough.
+
+    Bin i covers [(first + i) * width, (first + i + 1) * width). Exact zeros are counted apart: they are always
+    representable, and behind a ReLU they are most values.
+    """
+
+    def __init__(self) -> None:
+        self.width = 0.0
+        self.first = 0
+        self.counts = np.zeros(BINS, np.int64)
+        self.zeros = 0
+
+    def add(self, x: Array) -> None:
+        flat = x.reshape(-1)
+        nonzero = flat[flat != 0]
+        self.zeros += flat.size - nonzero.size
+        if not nonzero.size:
+            return
+        self._cover(float(nonzero.min()), float(nonzero.max()))
+        index = np.floor(nonzero * np.float64(1 / self.width)).astype(np.int64) - self.first
+        self.counts += np.bincount(np.clip(index, 0, BINS - 1), minlength=BINS)
+
+    def _cover(self, low: float, high: float) -> None:
+        if self.width == 0.0:
+            # A power of two keeps merged bins aligned with the origin.
+            self.width = 2.0 ** np.ceil(np.log2(max(high - low, abs(high), abs(low)) / (BINS / 2)))
+            self.first = int(np.floor(low / self.width)) - BINS // 8
+        while low < self.first * self.width or high >= (self.first + BINS) * self.width:
+            merged = np.zeros(BINS, np.int64)
+            start = self.first // 2 - BINS // 4
+            index = (self.first + np.arange(BINS)) // 2 - start
+            np.add.at(merged, index, self.counts)
+            self.counts, self.first, self.width = merged, start, self.width * 2
+
+    @property
+    def centers(self) -> Array:
+        """Middle of every bin [BINS], real values."""
+        return np.asarray((self.first + np.arange(BINS) + 0.5) * self.width)
+
+
+@dataclass
+class TensorStats:
+    """What calibration saw of one tensor.
+
+    Attributes
+    ----------
+    low, high : ndarray [c]
+        Extremes per channel.
+    mean, mean_square : ndarray [c]
+        Moments per channel.
+    raw_mean : ndarray [c]
+        Mean before the fused clamp.
+    histogram : Histogram or None
+    """
+
+    low: Array
+    high: Array
+    mean: Array
+    mean_square: Array
+    raw_mean: Array
+    count: int
+    histogram: Histogram | None = None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return float(self.low.min()), float(self.high.max())
+
+
+@dataclass
+class _Sums:
+    low: Array
+    high: Array
+    total: Array
+    square: Array
+    raw: Array
+    count: int = 0
+    histogram: Histogram | None = field(default=None)
+
+
+def observe(
+    graph: Graph, calibration: Calibration, *, histograms: bool, progress: Callable[[int, int], None]
+) -> dict[str, TensorStats]:
+    """Run the float graph over all batches and collect the statistics of every tensor.
+
+    Raises
+    ------
+    ValueError
+        If a tensor becomes NaN or infinite.
+    """
+    sums: dict[str, _Sums] = {}
+
+    def tap(node: Node | None, tensor: str, raw: Array, value: Array) -> Array:
+        flat = value.reshape(-1, value.shape[-1])
+        low, high = flat.min(axis=0), flat.max(axis=0)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise ValueError(f"tensor {tensor!r} becomes NaN or infinite on the calibration data")
+        if tensor not in sums:
+            zero = np.zeros(value.shape[-1])
+            sums[tensor] = _Sums(low, high, zero, zero, zero, 0, Histogram() if histograms else None)
+        s = sums[tensor]
+        s.low, s.high = np.minimum(s.low, low), np.maximum(s.high, high)
+        total = flat.sum(axis=0, dtype=np.float64)
+        s.total = s.total + total
+        s.square = s.square + np.einsum("nc,nc->c", flat, flat)
+        clamped = node is not None and "limits" in node.attrs
+        s.raw = s.raw + (raw.reshape(-1, raw.shape[-1]).sum(axis=0, dtype=np.float64) if clamped else total)
+        s.count += len(flat)
+        if s.histogram is not None:
+            s.histogram.add(value)
+        return value
+
+    for done, batch in enumerate(calibration):
+        progress(done, len(calibration))
+        forward(graph, batch, tap)
+    progress(len(calibration), len(calibration))
+    return {
+        name: TensorStats(s.low, s.high, s.total / s.count, s.square / s.count, s.raw / s.count, s.count, s.histogram)
+        for name, s in sums.items()
+    }

@@ -1,0 +1,127 @@
+"""Pass 5 and 7: weights and biases to integers, free of saturation in 16-bit pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import Array, Node
+from ..model import MAX_ACCUMULATOR, Quant
+
+__all__ = ["QuantizedWeights", "is_depthwise", "pair_excess", "quantize_weights", "weight_scales"]
+
+PAIR_LIMIT = 128
+"""Greatest sum of a pair's positive parts (and, negated, of its negative parts) that ``vpmaddubsw`` adds exactly."""
+
+PAIR_TARGET = 127.5
+"""Real sum that rounding to nearest cannot carry beyond `PAIR_LIMIT`: it adds two halves at most to a whole sum."""
+
+SILENT = 2.0**-32
+"""A weight scale so small that even the largest accumulator rounds to no step of the output."""
+
+MAX_BIAS = 2.0**30
+
+
+@dataclass
+class QuantizedWeights:
+    """Integer parameters of one conv2d or linear node.
+
+    Attributes
+    ----------
+    weight : ndarray int8
+        Shape of the float weight, values in [-127, 127].
+    scale : ndarray float32 [oc]
+    bias : ndarray float64 [oc]
+        Real-valued; rounded to int32 when the model is built, after every correction.
+    scale_increase : float
+        Mean factor by which saturation-free scales exceed the plain ones.
+    """
+
+    weight: Array
+    scale: Array
+    bias: Array
+    scale_increase: float = 1.0
+
+    def real(self) -> Array:
+        """The weights that the integers stand for, float32."""
+        return np.asarray(self.weight * self.scale.reshape(-1, *[1] * (self.weight.ndim - 1)), np.float32)
+
+
+def is_depthwise(node: Node) -> bool:
+    """Whether each output channel of a node sees one input channel only."""
+    weight = node.params["weight"]
+    return node.op == "conv2d" and node.attrs["groups"] > 1 and weight.shape[3] == 1
+
+
+def _pairs(rows: Array) -> tuple[Array, Array]:
+    """Sums of positive and of negative parts [oc, ceil(k / 2)] of neighbours in rows [oc, k]."""
+    if rows.shape[1] % 2:
+        rows = np.pad(rows, ((0, 0), (0, 1)))
+    rows = rows.astype(np.float64).reshape(len(rows), -1, 2)
+    return np.maximum(rows, 0).sum(axis=2), np.minimum(rows, 0).sum(axis=2)
+
+
+def pair_excess(rows: Array) -> Array:
+    """How far each pair of neighbours in integer rows [oc, k] exceeds the exact range of ``vpmaddubsw`` (>= 0)."""
+    positive, negative = _pairs(rows)
+    return np.asarray(np.maximum(np.maximum(positive, -negative) - PAIR_LIMIT, 0))
+
+
+def weight_scales(node: Node, x: Quant, y: Quant, *, per_channel: bool, saturation_free: bool) -> tuple[Array, float]:
+    """Scales of the output channels of a conv2d or linear node.
+
+    Parameters
+    ----------
+    node : Node
+        With float parameters.
+    x, y : Quant
+        Quantization of its input and output.
+    per_channel, saturation_free : bool
+        As in `CompressOptions`.
+
+    Returns
+    -------
+    ndarray float32 [oc]
+        max(max abs(w) / 127, worst pair / 127.5), see `PAIR_TARGET`.
+    float
+        Mean factor that the pairs cost.
+    """
+    rows = node.params["weight"].reshape(len(node.params["weight"]), -1).astype(np.float64)
+    plain = np.abs(rows).max(axis=1) / 127
+    scale = plain
+    if saturation_free and not is_depthwise(node):
+        positive, negative = _pairs(rows)
+        scale = np.maximum(plain, np.maximum(positive.max(axis=1), -negative.min(axis=1)) / PAIR_TARGET)
+    used = plain > 0
+    increase = float((scale[used] / plain[used]).mean()) if used.any() else 1.0
+    if not per_channel:
+        scale = np.full_like(scale, scale.max(initial=0.0))
+    # Room for the bias in an int32 accumulator; channels without weights take a scale from this alone.
+    bias = np.abs(node.params["bias"].astype(np.float64))
+    room = MAX_BIAS if rows.shape[1] * 127 * 255 < MAX_BIAS else MAX_ACCUMULATOR / 64
+    scale = np.maximum(scale, bias / (x.scale * room))
+    scale = np.maximum(scale, SILENT * y.scale / x.scale)
+    return np.nextafter(scale.astype(np.float32), np.float32(np.inf)), increase
+
+
+def round_nearest(node: Node, scale: Array, *, saturation_free: bool) -> Array:
+    """Weights to the nearest integer [oc, ...] int8; `scale` float32 [oc]."""
+    weight = node.params["weight"].astype(np.float64)
+    q = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)).astype(np.float64))
+    return np.asarray(np.clip(q, -127, 127).astype(np.int8))
+
+
+def integer_bias(weights: QuantizedWeights, x: Quant) -> Array:
+    """Bias [oc] as int32 at scale ``x.scale * scale``, small enough that no accumulator overflows."""
+    unit = np.float64(x.scale) * weights.scale.astype(np.float64)
+    sums = np.abs(weights.weight.reshape(len(weights.weight), -1).astype(np.int64)).sum(axis=1) * 255
+    limit = np.maximum(MAX_ACCUMULATOR - sums, 0)
+    return np.asarray(np.clip(np.rint(weights.bias / unit), -limit, limit).astype(np.int32))
+
+
+def quantize_weights(node: Node, x: Quant, y: Quant, *, per_channel: bool, saturation_free: bool) -> QuantizedWeights:
+    """Integer weights of a conv2d or linear node, each rounded by itself."""
+    scale, increase = weight_scales(node, x, y, per_channel=per_channel, saturation_free=saturation_free)
+    q = round_nearest(node, scale, saturation_free=saturation_free)
+    return QuantizedWeights(q, scale, node.params["bias"].astype(np.float64), increase)
