@@ -7,18 +7,47 @@ is dropped at the end. All are exact in real arithmetic.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...errors import UnsupportedError
 from ...graph import Graph, Node
 from ...opset import Shape
+from .ops.arithmetic import F32_MAX
 
 Rewrite = Callable[["Rewriter", Node], bool]
 
 _CLOSE = 1e-5
-"""Constants such as 1/6 and sqrt(1/2) count as recognised within this relative distance."""
+"""Constants such as 1/6 and sqrt(1/2) count as recognised within this distance."""
+
+_ROUNDING = 1e-6
+"""What float32 constants such as 6 and 1/6 may leave of an exact 1."""
+
+_UNBOUNDED = 1e38
+_LONGEST_LINE = 16
+
+
+@dataclass(frozen=True)
+class Line:
+    """A tensor as ``scale * base + offset``."""
+
+    scale: float
+    offset: float
+    base: str
+
+    def like(self, scale: float, offset: float, base: str) -> bool:
+        """Whether these are the numbers of a formula, over this base."""
+        return self.base == base and close(self.scale, scale) and close(self.offset, offset)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A tensor as ``top * clip(line, 0, 1)``."""
+
+    top: float
+    line: Line
 
 
 def rewrite(graph: Graph, shapes: dict[str, Shape]) -> None:
@@ -30,9 +59,10 @@ def rewrite(graph: Graph, shapes: dict[str, Shape]) -> None:
         If an op remains that only exists inside of a recognised function.
     """
     rewriter = Rewriter(graph, shapes)
-    for node in list(graph.nodes):
-        while any(rule(rewriter, node) for rule in RULES.get(node.op, ())):
-            pass
+    for rules in PHASES:
+        for node in list(graph.nodes):
+            while any(rule(rewriter, node) for rule in rules.get(node.op, ())):
+                pass
     rewriter.finish()
     for node in graph.nodes:
         if node.op == "erf":
@@ -61,20 +91,37 @@ class Rewriter:
         """Make the node another op of the same output."""
         node.op, node.inputs, node.attrs, node.params = op, inputs, dict(attrs), {}
 
-    def line(self, tensor: str) -> tuple[float, float, str]:
-        """(scale, offset, base) such that the tensor is ``scale * base + offset`` with scalars."""
-        scale, offset, tensor = 1.0, 0.0, self.resolve(tensor)
-        while True:
-            node = self.writer.get(tensor)
+    def replace_by_line(self, node: Node, line: Line) -> None:
+        """Make the node an affine op with scalars."""
+        self.replace(node, "affine", [line.base])
+        c = self.shapes[node.output][-1]
+        node.params = {"scale": np.full(c, line.scale, np.float32), "offset": np.full(c, line.offset, np.float32)}
+
+    def lines(self, tensor: str) -> Iterator[Line]:
+        """Every way to write the tensor as ``scale * base + offset`` with scalars, itself first."""
+        line = Line(1.0, 0.0, self.resolve(tensor))
+        yield line
+        for _ in range(_LONGEST_LINE):
+            node = self.writer.get(line.base)
             step = None if node is None else uniform(node)
             if node is None or step is None:
-                return scale, offset, tensor
-            scale, offset, tensor = scale * step[0], offset + scale * step[1], self.resolve(node.inputs[0])
+                return
+            below = self.resolve(node.inputs[0])
+            line = Line(line.scale * step[0], line.offset + line.scale * step[1], below)
+            yield line
+
+    def line(self, tensor: str, stop: str = "") -> Line:
+        """The last of `lines`, or the one whose base is `stop`."""
+        for line in self.lines(tensor):
+            if line.base == stop:
+                break
+        return line
 
     def finish(self) -> None:
         """Rename what identities stood for, and drop nodes that nothing reads."""
         for node in self.graph.nodes:
             node.inputs = [self.resolve(name) for name in node.inputs]
+        self.graph.outputs = [replace(port, tensor=self.resolve(port.tensor)) for port in self.graph.outputs]
         live = {port.tensor for port in self.graph.outputs}
         kept = []
         for node in reversed(self.graph.nodes):
@@ -104,75 +151,59 @@ def close(a: float, b: float) -> bool:
 # -- gates: base * something(base) ------------------------------------------------------------------------------------
 
 
-def gate_of(rewriter: Rewriter, tensor: str, base: str) -> tuple[str, float] | None:
-    """(op, factor) if ``base * tensor`` is ``factor * op(base)`` for one of the self-gated activations."""
-    scale, offset, gate = rewriter.line(tensor)
-    node = rewriter.writer.get(gate)
-    if node is None:
-        return None
-    inner_scale, inner_offset, inner = rewriter.line(node.inputs[0])
-    if node.op == "erf" and close(offset, scale) and inner == base:
-        if close(inner_scale, math.sqrt(0.5)) and close(inner_offset, 0):
-            return "gelu", 2 * scale
-        return None
-    if not close(offset, 0):
-        return None
-    if node.op == "sigmoid" and inner == base and close(inner_scale, 1) and close(inner_offset, 0):
-        return "swish", scale
-    if node.op == "tanh" and close(inner_scale, 1) and close(inner_offset, 0):
-        softplus = rewriter.writer.get(inner)
-        if softplus is not None and softplus.op == "softplus" and rewriter.line(softplus.inputs[0]) == (1.0, 0.0, base):
-            return "mish", scale
-        return None
-    ramp = ramp_of(rewriter, node)
-    if ramp is not None and ramp[3] == base and close(ramp[1], 1 / 6) and close(ramp[2], 0.5):
-        return "hard_swish", scale * ramp[0]
-    return None
-
-
-def ramp_of(rewriter: Rewriter, node: Node) -> tuple[float, float, float, str] | None:
-    """(top, alpha, beta, base) if the node computes ``top * clip(alpha * base + beta, 0, 1)``."""
-    scale, offset, base = rewriter.line(node.inputs[0])
-    if node.op == "hard_sigmoid":
-        alpha, beta = node.attrs["alpha"], node.attrs["beta"]
-        return 1.0, scale * alpha, offset * alpha + beta, base
-    if node.op == "clip" and node.attrs["min"] == 0 and 0 < node.attrs["max"] < 1e6:
-        top = node.attrs["max"]
-        return top, scale / top, offset / top, base
-    return None
-
-
 def fold_gate(rewriter: Rewriter, node: Node) -> bool:
-    """x * gate(x) -> swish, hard_swish, gelu, mish; with a scalar factor left over, that stays as an affine."""
+    """x * gate(x) -> swish, hard_swish, gelu, mish; a scalar factor that is left over stays as an affine."""
     a, b = node.inputs
     if rewriter.shapes[a] != rewriter.shapes[b]:
         return False
     for left, right in ((a, b), (b, a)):
-        scale, offset, base = rewriter.line(left)
-        found = gate_of(rewriter, right, base) if offset == 0 else None
-        if found is None:
-            # the tensor itself may be the base, however it was computed
-            scale, base = 1.0, rewriter.resolve(left)
-            found = gate_of_exact(rewriter, right, base)
-        if found is None:
-            continue
-        op, factor = found[0], found[1] * scale
-        if close(factor, 1):
-            rewriter.replace(node, op, [base])
-        else:
-            insert_scaled(rewriter, node, op, base, factor)
-        return True
+        for line in rewriter.lines(left):
+            found = gate_of(rewriter, right, line.base) if line.offset == 0 else None
+            if found is not None:
+                op, factor = found[0], found[1] * line.scale
+                if close(factor, 1):
+                    rewriter.replace(node, op, [line.base])
+                else:
+                    insert_scaled(rewriter, node, op, line.base, factor)
+                return True
     return False
 
 
-def gate_of_exact(rewriter: Rewriter, tensor: str, base: str) -> tuple[str, float] | None:
-    """As `gate_of`, for a base that is itself the result of an affine node (whose line would be looked through)."""
-    writer = rewriter.writer.pop(base, None)
-    try:
-        return gate_of(rewriter, tensor, base)
-    finally:
-        if writer is not None:
-            rewriter.writer[base] = writer
+def gate_of(rewriter: Rewriter, tensor: str, base: str) -> tuple[str, float] | None:
+    """(op, factor) if ``base * tensor`` is ``factor * op(base)`` for one of the self-gated activations."""
+    outer = rewriter.line(tensor)
+    node = rewriter.writer.get(outer.base)
+    if node is None or node.op not in ("erf", "sigmoid", "tanh", "hard_sigmoid", "clip"):
+        return None
+    inner = rewriter.line(node.inputs[0], base)
+    if node.op == "erf":
+        matches = inner.like(math.sqrt(0.5), 0, base) and close(outer.offset, outer.scale)
+        return ("gelu", 2 * outer.scale) if matches else None
+    if not close(outer.offset, 0):
+        return None
+    if node.op == "sigmoid":
+        return ("swish", outer.scale) if inner.like(1, 0, base) else None
+    if node.op == "tanh":
+        below = rewriter.writer.get(inner.base)
+        if below is None or below.op != "softplus" or not inner.like(1, 0, inner.base):
+            return None
+        return ("mish", outer.scale) if rewriter.line(below.inputs[0], base).like(1, 0, base) else None
+    ramp = ramp_of(rewriter, node, base)
+    if ramp is None or not ramp.line.like(1 / 6, 0.5, base):
+        return None
+    return "hard_swish", outer.scale * ramp.top
+
+
+def ramp_of(rewriter: Rewriter, node: Node, stop: str = "") -> Ramp | None:
+    """The ramp that a node computes, over `stop` if its input is a line over that."""
+    line = rewriter.line(node.inputs[0], stop)
+    if node.op == "hard_sigmoid":
+        alpha, beta = node.attrs["alpha"], node.attrs["beta"]
+        return Ramp(1.0, Line(line.scale * alpha, line.offset * alpha + beta, line.base))
+    if node.op == "clip" and node.attrs["min"] == 0 and 0 < node.attrs["max"] < _UNBOUNDED:
+        top = node.attrs["max"]
+        return Ramp(top, Line(line.scale / top, line.offset / top, line.base))
+    return None
 
 
 def insert_scaled(rewriter: Rewriter, node: Node, op: str, base: str, factor: float) -> None:
@@ -184,9 +215,7 @@ def insert_scaled(rewriter: Rewriter, node: Node, op: str, base: str, factor: fl
     rewriter.graph.nodes.insert(rewriter.graph.nodes.index(node), inner)
     rewriter.writer[name] = inner
     rewriter.shapes[name] = rewriter.shapes[node.output]
-    rewriter.replace(node, "affine", [name])
-    c = rewriter.shapes[name][-1]
-    node.params = {"scale": np.full(c, factor, np.float32), "offset": np.zeros(c, np.float32)}
+    rewriter.replace_by_line(node, Line(factor, 0.0, name))
 
 
 # -- affine and clip --------------------------------------------------------------------------------------------------
@@ -196,41 +225,50 @@ def fold_affine(rewriter: Rewriter, node: Node) -> bool:
     """Scalar affine after scalar affine; the identity; ``clip(x, 0, top) / top`` -> hard_sigmoid."""
     if uniform(node) is None:
         return False
-    scale, offset, base = rewriter.line(node.output)
-    if close(scale, 1) and abs(offset) < 1e-12 and node.output not in rewriter.same:
-        rewriter.same[node.output] = base
+    line = rewriter.line(node.output)
+    if abs(line.scale - 1) < _ROUNDING and line.offset == 0:
+        rewriter.same[node.output] = line.base
         return False
-    below = rewriter.writer.get(base)
-    if below is not None and below.op == "clip" and close(offset, 0):
-        ramp = ramp_of(rewriter, below)
-        if ramp is not None and close(ramp[0] * scale, 1) and ramp[1] > 0:
-            rewriter.replace(node, "hard_sigmoid", [ramp[3]], alpha=ramp[1], beta=ramp[2])
-            return True
-    if base != rewriter.resolve(node.inputs[0]):
-        c = rewriter.shapes[node.output][-1]
-        rewriter.replace(node, "affine", [base])
-        node.params = {"scale": np.full(c, scale, np.float32), "offset": np.full(c, offset, np.float32)}
+    below = rewriter.writer.get(line.base)
+    ramp = ramp_of(rewriter, below) if below is not None and below.op == "clip" else None
+    if ramp is not None and close(ramp.top * line.scale, 1) and close(line.offset, 0):
+        rewriter.replace(node, "hard_sigmoid", [ramp.line.base], alpha=ramp.line.scale, beta=ramp.line.offset)
+        return True
+    if line.base != rewriter.resolve(node.inputs[0]):
+        rewriter.replace_by_line(node, line)
     return False
+
+
+def fold_ramp(rewriter: Rewriter, node: Node) -> bool:
+    """``clip(alpha * x + beta, 0, 1)`` -> hard_sigmoid."""
+    ramp = ramp_of(rewriter, node)
+    if ramp is None or ramp.top != 1 or ramp.line.base == rewriter.resolve(node.inputs[0]):
+        return False
+    rewriter.replace(node, "hard_sigmoid", [ramp.line.base], alpha=ramp.line.scale, beta=ramp.line.offset)
+    return True
 
 
 def fold_clip(rewriter: Rewriter, node: Node) -> bool:
-    """Clip of clip or of relu; clip at 0 only -> relu; ``clip(alpha * x + beta, 0, 1)`` -> hard_sigmoid."""
-    low, high = node.attrs["min"], node.attrs["max"]
-    below = rewriter.source(node)
-    if below is not None and below.op in ("clip", "relu"):
-        inner_low, inner_high = (below.attrs["min"], below.attrs["max"]) if below.op == "clip" else (0.0, high)
-        low, high = min(max(low, inner_low), high), min(max(inner_high, low), high)
-        rewriter.replace(node, "clip", [rewriter.resolve(below.inputs[0])], min=low, max=high)
-        return True
-    if low == 0 and high > 1e38:
-        rewriter.replace(node, "relu", [rewriter.resolve(node.inputs[0])])
-        return True
-    if low == 0 and high == 1:
-        scale, offset, base = rewriter.line(node.inputs[0])
-        if scale > 0 and (scale, offset) != (1.0, 0.0):
-            rewriter.replace(node, "hard_sigmoid", [base], alpha=scale, beta=offset)
-            return True
-    return False
+    """Clip or relu of clip or relu; a clip without an upper bound -> relu."""
+    (low, high), source = bounds(node), rewriter.resolve(node.inputs[0])
+    below = rewriter.writer.get(source)
+    merges = below is not None and below.op in ("clip", "relu")
+    if below is not None and merges:
+        inner_low, inner_high = bounds(below)
+        low, high = (min(max(v, low), high) for v in (inner_low, inner_high))
+        source = rewriter.resolve(below.inputs[0])
+    if low == 0 and high > _UNBOUNDED:
+        changes = merges or node.op == "clip"
+        rewriter.replace(node, "relu", [source])
+    else:
+        changes = merges
+        rewriter.replace(node, "clip", [source], min=low, max=high)
+    return changes
+
+
+def bounds(node: Node) -> tuple[float, float]:
+    """Bounds of a clip or relu node."""
+    return (0.0, F32_MAX) if node.op == "relu" else (node.attrs["min"], node.attrs["max"])
 
 
 # -- layout -----------------------------------------------------------------------------------------------------------
@@ -270,12 +308,14 @@ def fold_reshape(rewriter: Rewriter, node: Node) -> bool:
     return False
 
 
-RULES: dict[str, tuple[Rewrite, ...]] = {
-    "mul": (fold_gate,),
-    "affine": (fold_affine,),
-    "neg": (fold_affine,),
-    "clip": (fold_clip,),
-    "conv2d": (fold_pad,),
-    "reshape": (fold_reshape,),
-}
-"""Rewrites per op, tried in order until none applies."""
+PHASES: tuple[dict[str, tuple[Rewrite, ...]], ...] = (
+    {
+        "mul": (fold_gate,),
+        "clip": (fold_clip,),
+        "relu": (fold_clip,),
+        "conv2d": (fold_pad,),
+        "reshape": (fold_reshape,),
+    },
+    {"affine": (fold_affine,), "neg": (fold_affine,), "clip": (fold_ramp,)},
+)
+"""Rewrites per op, tried in order until none applies. Gates come first: merged affine nodes would hide them."""
