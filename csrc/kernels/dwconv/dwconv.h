@@ -52,4 +52,19 @@ struct Kernel {
 
 LIGHTKERN_DECLARE_REGISTRY(Kernel)
 
+// --- pack.cc: weights for products of row pairs --------------------------------------------------
+//
+// Two rows of the image lie interleaved, so that one multiply-add of 16-bit pairs covers two taps
+// of a column. With two sets, the same pairs of rows serve two output rows, one below the other:
+//   set 0: {w0, w1} {w2, 0}     set 1: {0, w0} {w1, w2}     (three rows; wj of one column)
+// Packed per block of channels, without gaps: effective bias int32 [block], multiplier float
+// [block], weights int16 [kw][pairs][sets][block][2]. Channels past the last have zeros.
+
+// Pairs of image rows that an output row (with two sets: two output rows) needs.
+constexpr int row_pairs(int kh, int sets) { return (kh + sets) / 2; }
+
+size_t row_pair_block_bytes(const Geometry&, int block, int sets);
+size_t row_pair_bytes(const Geometry&, int block, int sets);  // of all blocks
+void pack_row_pairs(const Geometry&, const Weights&, int block, int sets, void* packed);
+
 }  // namespace lightkern::dwconv

@@ -40,6 +40,33 @@ struct ClampVec {
   return _mm_packus_epi16(words, words);
 }
 
+// The same with fewer instructions, for kernels that store bytes in any order. The upper limit must come before the
+// conversion, which turns a great float into INT_MIN; the lower one may come last, on 32 bytes at once, since packing
+// saturates on the way down.
+struct ByteClamp {
+  __m256 hi;
+  __m256i zero_point16;  // 16-bit lanes
+  __m256i lo8;           // the limit itself, memory domain
+};
+
+[[maybe_unused]] static inline ByteClamp load_byte_clamp(const Clamp& clamp) {
+  const int32_t lo = static_cast<int32_t>(clamp.lo) + clamp.zero_point;
+  return {_mm256_set1_ps(clamp.hi), _mm256_set1_epi16(static_cast<int16_t>(clamp.zero_point)),
+          _mm256_set1_epi8(static_cast<char>(lo))};
+}
+
+// 8 accumulators, scaled, limited above and rounded; the rest is left to pack_bytes.
+[[maybe_unused]] static inline __m256i scale_round8(__m256i acc, __m256 multiplier, const ByteClamp& clamp) {
+  return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier), clamp.hi));
+}
+
+// Four results of scale_round8 to 32 bytes; each half holds four of a, four of b, of c, of d.
+[[maybe_unused]] static inline __m256i pack_bytes(__m256i a, __m256i b, __m256i c, __m256i d, const ByteClamp& clamp) {
+  const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), clamp.zero_point16);
+  const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), clamp.zero_point16);
+  return _mm256_max_epu8(_mm256_packus_epi16(ab, cd), clamp.lo8);
+}
+
 [[maybe_unused]] static inline __m256 widen8(const Act* x, __m256i zero_point) {
   const __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
   return _mm256_cvtepi32_ps(_mm256_sub_epi32(v, zero_point));

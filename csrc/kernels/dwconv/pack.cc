@@ -1,0 +1,58 @@
+#include <cstring>
+
+#include "kernels/dwconv/dwconv.h"
+
+namespace lightkern::dwconv {
+namespace {
+
+// The weight of a tap, or zero outside of the window and past the last channel.
+int16_t weight_at(const Geometry& g, const Weights& from, int c, int i, int j) {
+  if (c >= g.c || i < 0 || i >= g.kh) return 0;
+  return from.weight[(c * g.kh + i) * g.kw + j];
+}
+
+int32_t effective_bias(const Geometry& g, const Weights& from, int c) {
+  int32_t sum = 0;
+  for (int tap = 0; tap < g.kh * g.kw; ++tap) sum += from.weight[c * g.kh * g.kw + tap];
+  // Wraps at worst; the accumulator, which is in range when all is added, wraps back.
+  return static_cast<int32_t>(static_cast<uint32_t>(from.bias[c]) -
+                              static_cast<uint32_t>(from.x_zero) * static_cast<uint32_t>(sum));
+}
+
+}  // namespace
+
+size_t row_pair_block_bytes(const Geometry& g, int block, int sets) {
+  const int pairs = row_pairs(g.kh, sets);
+  return static_cast<size_t>(block) *
+         (sizeof(int32_t) + sizeof(float) +
+          static_cast<size_t>(g.kw * pairs * sets) * 2 * sizeof(int16_t));
+}
+
+size_t row_pair_bytes(const Geometry& g, int block, int sets) {
+  return static_cast<size_t>((g.c + block - 1) / block) * row_pair_block_bytes(g, block, sets);
+}
+
+void pack_row_pairs(const Geometry& g, const Weights& from, int block, int sets, void* packed) {
+  std::byte* to = static_cast<std::byte*>(packed);
+  const auto put = [&to](auto value) {
+    std::memcpy(to, &value, sizeof(value));
+    to += sizeof(value);
+  };
+  const int pairs = row_pairs(g.kh, sets);
+  for (int first = 0; first < g.c; first += block) {
+    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
+    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+    for (int j = 0; j < g.kw; ++j) {
+      for (int pair = 0; pair < pairs; ++pair) {
+        for (int set = 0; set < sets; ++set) {
+          for (int c = first; c < first + block; ++c) {
+            put(weight_at(g, from, c, 2 * pair - set, j));
+            put(weight_at(g, from, c, 2 * pair - set + 1, j));
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace lightkern::dwconv
