@@ -81,6 +81,7 @@ Split split_work(size_t total, double work_per_item, double min_work, size_t mul
 Lower find_lowering(const std::string& op) {
   static const std::map<std::string, Lower> lowerings = {
       {"conv2d", lower_conv2d},
+      {"linear", lower_linear},
       {"table", lower_table},
   };
   const auto found = lowerings.find(op);

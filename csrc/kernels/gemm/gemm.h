@@ -1,0 +1,61 @@
+// gemm: y = epilogue(a * w^T + bias), the core of pointwise and dense convolution and of linear layers.
+//
+// A call computes `m` rows against one panel of up to `nr` output channels. The driver (runtime/ops/gemm.cc) walks blocks
+// of rows that stay in cache and, inside, panels. Rows are read where they lie: a step of the depth names the byte offset
+// of its `kr` inputs relative to the start of the row, so that the window of a convolution needs no copy of its own.
+#pragma once
+
+#include "kernels/registry.h"
+#include "kernels/requant.h"
+
+namespace lightkern::gemm {
+
+// How a weight is stored. A kernel says which format it takes; the plan chooses.
+enum class WeightFormat { kDense };
+
+// What a kernel demands of neighbouring weights.
+//   kAny    nothing.
+//   kExact  it multiplies u8 by s8 and adds pairs in saturating 16 bits (pmaddubsw): exact iff in each pair (2i, 2i + 1)
+//           of a step the positive weights sum to at most 128 and the negative ones to at least -128. The packer moves
+//           what exceeds that into additional steps, so that the kernel needs to know nothing of it.
+enum class PairRule { kAny, kExact };
+
+struct Tile {
+  int mr, nr;   // rows and output channels that a kernel computes at once
+  int kr;       // depth of one step
+  int nr_unit;  // the last panel is as wide as the channels left, rounded up to this
+};
+
+// Packed weights of one panel. `width` channels are stored, of which `n` exist; the others are zero.
+struct Panel {
+  const int8_t* weights;    // [steps][width][kr], 64-byte aligned
+  const int32_t* offsets;   // [steps], bytes from the start of a row to the kr inputs of a step, all of them readable
+  const int32_t* bias;      // [width], effective: bias - x_zero * sum(weights)
+  const float* multiplier;  // [width]
+  uint32_t steps;
+  uint32_t lead;  // the first `lead` offsets are 0, kr, 2 * kr, ...
+  uint32_t width, n;
+};
+
+struct Args {
+  const Act* a;         // [m] rows
+  ptrdiff_t a_stride;   // bytes between rows
+  size_t m;             // >= 1
+  const Panel* panel;
+  Act* y;               // [m][n]
+  ptrdiff_t y_stride;   // bytes between rows
+  const Act* residual;  // null, or [m][n] with epilogue.residual_stride between rows
+  const Epilogue* epilogue;
+};
+
+struct Kernel {
+  const char* name;
+  Tile tile;
+  WeightFormat format;
+  PairRule pairs;
+  void (*run)(const Args&);
+};
+
+LIGHTKERN_DECLARE_REGISTRY(Kernel)
+
+}  // namespace lightkern::gemm

@@ -1,0 +1,252 @@
+// Drives gemm kernels over a convolution or a linear layer.
+//
+// Rows of a gemm are windows, and a window is read where it lies: the packer gives each step of the depth the byte offset
+// of its inputs. Where windows reach into the padding, the few lines of the image that a block of output needs are first
+// copied into scratch with the padding around them; that reads every input about kh / sh times, instead of the
+// kh * kw / (sh * sw) times of a copy per window.
+#include "runtime/ops/gemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/gemm/pack.h"
+
+namespace lightkern {
+namespace {
+
+struct State {
+  const gemm::Kernel* kernel;
+  Window window;
+  bool copies;              // windows are read from scratch
+  ptrdiff_t pixel, pitch;   // bytes between pixels and between lines of what the kernel reads
+  std::vector<gemm::Packed> weights;  // per group
+  Epilogue epilogue;
+  std::vector<Act> table;
+  bool has_residual;
+  Act x_zero;
+  // A unit is a block of output lines, of pixels in them, and of panels, of one group.
+  Split lines, pixels, panels;
+  bool panels_outermost;
+};
+
+struct Block {
+  size_t group;
+  size_t y0, y1, x0, x1, p0, p1;
+
+  bool same_windows(const Block& other) const {
+    return group == other.group && y0 == other.y0 && x0 == other.x0;
+  }
+};
+
+Block block_of(const State& s, size_t unit) {
+  const size_t per_group = s.lines.units * s.pixels.units * s.panels.units;
+  Block b{};
+  b.group = unit / per_group;
+  size_t rest = unit % per_group, panel, place;
+  if (s.panels_outermost) {
+    place = rest % (s.lines.units * s.pixels.units);
+    panel = rest / (s.lines.units * s.pixels.units);
+  } else {
+    panel = rest % s.panels.units;
+    place = rest / s.panels.units;
+  }
+  const size_t line = place / s.pixels.units, pixel = place % s.pixels.units;
+  b.y0 = s.lines.first(line), b.y1 = s.lines.last(line + 1);
+  b.x0 = s.pixels.first(pixel), b.x1 = s.pixels.last(pixel + 1);
+  b.p0 = s.panels.first(panel), b.p1 = s.panels.last(panel + 1);
+  return b;
+}
+
+// Copies `count` pixels of `channels` bytes, `stride` apart, to where they adjoin.
+void copy_pixels(const Act* from, ptrdiff_t stride, size_t channels, size_t count, Act* to) {
+  if (stride == static_cast<ptrdiff_t>(channels)) {
+    std::memcpy(to, from, count * channels);
+    return;
+  }
+  for (size_t i = 0; i < count; ++i, from += stride, to += channels) std::memcpy(to, from, channels);
+}
+
+// The lines and columns that the windows of a block see, with zero points where they see padding.
+void copy_windows(const State& s, const Block& b, const Act* x, Act* scratch) {
+  const Window& w = s.window;
+  const ptrdiff_t lines = static_cast<ptrdiff_t>(b.y1 - b.y0 - 1) * w.sh + w.kh;
+  const ptrdiff_t columns =
+      static_cast<ptrdiff_t>(b.x1 - b.x0 - 1) * w.sw + static_cast<ptrdiff_t>(w.kw - 1) * w.dw + 1;
+  const ptrdiff_t column0 = static_cast<ptrdiff_t>(b.x0) * w.sw - w.left;
+  const ptrdiff_t begin = std::clamp<ptrdiff_t>(-column0, 0, columns);
+  const ptrdiff_t end = std::clamp<ptrdiff_t>(w.w - column0, begin, columns);
+  const size_t c = static_cast<size_t>(w.icg);
+  for (ptrdiff_t i = 0; i < lines; ++i) {
+    const ptrdiff_t line = static_cast<ptrdiff_t>(b.y0) * w.sh - w.top + i * w.dh;
+    Act* to = scratch + i * s.pitch;
+    if (line < 0 || line >= w.h || begin == end) {
+      std::memset(to, s.x_zero, static_cast<size_t>(columns) * c);
+      continue;
+    }
+    std::memset(to, s.x_zero, static_cast<size_t>(begin) * c);
+    copy_pixels(x + (line * w.w + column0 + begin) * w.x_pixel_stride, w.x_pixel_stride, c,
+                static_cast<size_t>(end - begin), to + begin * w.icg);
+    std::memset(to + end * w.icg, s.x_zero, static_cast<size_t>(columns - end) * c);
+  }
+}
+
+// All panels of a block against its windows; `windows` is the first window of the block.
+void multiply(const State& s, const Block& b, const Act* windows, Act* y, const Act* residual) {
+  const Window& w = s.window;
+  gemm::Args args{};
+  args.a_stride = s.pixel * w.sw;
+  args.m = b.x1 - b.x0;
+  args.y_stride = w.y_pixel_stride;
+  args.epilogue = &s.epilogue;
+  for (size_t p = b.p0; p < b.p1; ++p) {
+    args.panel = &s.weights[b.group].panels[p];
+    const ptrdiff_t channel = static_cast<ptrdiff_t>(b.group) * w.ocg + static_cast<ptrdiff_t>(p) * s.kernel->tile.nr;
+    for (size_t line = b.y0; line < b.y1; ++line) {
+      const ptrdiff_t pixel = static_cast<ptrdiff_t>(line) * w.ow + static_cast<ptrdiff_t>(b.x0);
+      args.a = windows + static_cast<ptrdiff_t>(line - b.y0) * w.sh * s.pitch;
+      args.y = y + pixel * args.y_stride + channel;
+      args.residual = residual ? residual + pixel * s.epilogue.residual_stride + channel : nullptr;
+      s.kernel->run(args);
+    }
+  }
+}
+
+void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byte* scratch) {
+  const State& s = *static_cast<const State*>(state);
+  const Window& w = s.window;
+  Act* lines = reinterpret_cast<Act*>(scratch);
+  Block copied{};
+  for (size_t unit = begin; unit < end; ++unit) {
+    const Block b = block_of(s, unit);
+    const Act* x = io.reads[0] + b.group * static_cast<size_t>(w.icg);
+    const Act* windows = lines;
+    if (!s.copies) {
+      windows = x + static_cast<ptrdiff_t>(b.y0) * w.sh * s.pitch + static_cast<ptrdiff_t>(b.x0) * w.sw * s.pixel;
+    } else if (unit == begin || !b.same_windows(copied)) {
+      copy_windows(s, b, x, lines);
+      copied = b;
+    }
+    multiply(s, b, windows, io.write, s.has_residual ? io.reads[1] : nullptr);
+  }
+}
+
+// --- planning -----------------------------------------------------------------------------------------------------
+
+bool sees_padding(const Window& w) {
+  return w.top > 0 || w.left > 0 || static_cast<int64_t>(w.oh - 1) * w.sh + static_cast<int64_t>(w.kh - 1) * w.dh >= w.h ||
+         static_cast<int64_t>(w.ow - 1) * w.sw + static_cast<int64_t>(w.kw - 1) * w.dw >= w.w;
+}
+
+// Runs of inputs that adjoin in memory, in the order of the weights.
+std::vector<gemm::Segment> segments_of(const Window& w, ptrdiff_t pixel, ptrdiff_t line_step) {
+  std::vector<gemm::Segment> segments;
+  const bool adjoin = w.kw == 1 || (w.dw == 1 && pixel == w.icg);
+  const int parts = adjoin ? 1 : w.kw, length = adjoin ? w.kw * w.icg : w.icg;
+  for (int r = 0; r < w.kh; ++r) {
+    for (int part = 0; part < parts; ++part) {
+      const ptrdiff_t offset = r * line_step + static_cast<ptrdiff_t>(part) * w.dw * pixel;
+      segments.push_back({static_cast<int32_t>(offset), length});
+    }
+  }
+  return segments;
+}
+
+// Cuts the output into blocks whose inputs stay in cache, and into enough units for several threads.
+void split(State& s, size_t panels_per_group) {
+  constexpr size_t kBlockBytes = 24 << 10, kLeastPixels = 48, kUnits = 16;
+  constexpr double kLeastMacs = 60000;
+  const Window& w = s.window;
+  const size_t mr = static_cast<size_t>(s.kernel->tile.mr), nr = static_cast<size_t>(s.kernel->tile.nr);
+  const size_t oh = static_cast<size_t>(w.oh), ow = static_cast<size_t>(w.ow);
+  const size_t bytes_per_pixel = std::max<size_t>(static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh), 1);
+  const double macs_per_pixel = static_cast<double>(w.depth()) * w.ocg;
+
+  const size_t fitting = std::max(kLeastPixels, kBlockBytes / bytes_per_pixel);
+  const size_t pixel_blocks = (ow + fitting - 1) / fitting;
+  const size_t pixels = (ow + pixel_blocks - 1) / pixel_blocks;
+  s.pixels = split_work(ow, 1, static_cast<double>(pixels), mr);
+  const bool several_lines = w.dh == 1 && w.sh <= w.kh && s.pixels.units == 1;
+  s.lines = split_work(oh, 1, several_lines ? static_cast<double>(std::max<size_t>(fitting / ow, 1)) : 1);
+
+  const size_t blocks = s.lines.units * s.pixels.units * static_cast<size_t>(w.groups);
+  const double block_macs = macs_per_pixel * static_cast<double>(s.lines.per_unit * s.pixels.per_unit);
+  const size_t most_parts = std::max<size_t>(static_cast<size_t>(block_macs / kLeastMacs), 1);
+  const size_t parts = std::min({(kUnits + blocks - 1) / blocks, most_parts, panels_per_group});
+  s.panels = split_work(panels_per_group, 1, static_cast<double>((panels_per_group + parts - 1) / parts));
+  // Of inputs and weights, the greater one should pass through the cache once.
+  const double input_bytes = static_cast<double>(oh * ow) * static_cast<double>(bytes_per_pixel);
+  const double weight_bytes = static_cast<double>(panels_per_group * nr) * static_cast<double>(w.depth());
+  s.panels_outermost = !s.copies && weight_bytes > input_bytes;
+}
+
+void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node) {
+  const Window& w = s.window;
+  const TensorView &x = context.in(node, 0), &y = context.out(node);
+  const size_t ocg = static_cast<size_t>(w.ocg), k = w.depth();
+  const int64_t channels = static_cast<int64_t>(w.groups) * w.ocg;
+  const int8_t* weight = node.array<int8_t>("weight", channels * static_cast<int64_t>(k));
+  const int32_t* bias = node.array<int32_t>("bias", channels);
+  const float* weight_scale = node.array<float>("weight_scale", channels);
+  std::vector<float> multiplier(static_cast<size_t>(channels));
+  for (size_t c = 0; c < multiplier.size(); ++c) multiplier[c] = x.scale * weight_scale[c] / y.scale;
+  for (size_t g = 0; g < static_cast<size_t>(w.groups); ++g) {
+    const gemm::Source source{weight + g * ocg * k,
+                              bias + g * ocg,
+                              multiplier.data() + g * ocg,
+                              ocg,
+                              x.zero_point,
+                              segments_of(w, s.pixel, s.pitch * (s.copies ? 1 : w.dh)),
+                              s.copies};
+    s.weights.push_back(gemm::pack(source, s.kernel->tile, s.kernel->pairs, context.options.guard));
+  }
+}
+
+}  // namespace
+
+Step lower_gemm(const LoweringContext& context, const Fused& fused, Window window) {
+  const NodeDesc& node = *fused.node;
+  Step step = start_step(fused);
+  auto state = std::make_shared<State>();
+  State& s = *state;
+  s.kernel = pick_kernel(gemm::kRegistry, context.options, step, [](const gemm::Kernel& kernel) -> const char* {
+    return kernel.format == gemm::WeightFormat::kDense ? nullptr : "it takes another weight format";
+  });
+  const gemm::Tile& tile = s.kernel->tile;
+
+  if (window.kh == 1 && window.kw == 1 && window.sh == 1 && window.sw == 1 && !sees_padding(window)) {
+    window.w = window.ow = window.oh * window.ow;  // pointwise: the image is one line
+    window.h = window.oh = 1;
+  }
+  s.window = window;
+  s.pixel = window.x_pixel_stride;
+  s.pitch = window.w * window.x_pixel_stride;
+  // Without padding windows are read in place, if each segment fills a step: none may read beyond the tensor.
+  s.copies = sees_padding(window) || segments_of(window, s.pixel, 0)[0].length < tile.kr;
+  split(s, static_cast<size_t>((window.ocg + tile.nr - 1) / tile.nr));
+  if (s.copies) {
+    const ptrdiff_t columns = static_cast<ptrdiff_t>(s.pixels.per_unit - 1) * window.sw +
+                              static_cast<ptrdiff_t>(window.kw - 1) * window.dw + 1;
+    const size_t lines = (s.lines.per_unit - 1) * static_cast<size_t>(window.sh) + static_cast<size_t>(window.kh);
+    s.pixel = window.icg;
+    s.pitch = columns * window.icg;
+    step.scratch = lines * static_cast<size_t>(s.pitch) + static_cast<size_t>(tile.kr - 1);
+  }
+  pack_weights(s, context, node);
+
+  s.x_zero = static_cast<Act>(context.in(node, 0).zero_point);
+  s.epilogue = make_epilogue(context, fused);
+  if (fused.table) {
+    s.table = memory_table(*fused.table);
+    s.epilogue.table = s.table.data();
+  }
+  s.has_residual = fused.add != nullptr;
+  for (const gemm::Packed& packed : s.weights) step.packed_bytes += packed.storage.size();
+  step.macs = static_cast<double>(window.oh) * window.ow * window.ocg * window.groups *
+              static_cast<double>(window.depth());
+  step.units = static_cast<size_t>(window.groups) * s.lines.units * s.pixels.units * s.panels.units;
+  step.state = state;
+  step.run = run;
+  return step;
+}
+
+}  // namespace lightkern

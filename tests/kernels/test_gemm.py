@@ -1,0 +1,183 @@
+"""Convolution and linear layers: every gemm kernel of every ISA level against the reference, bit for bit, between guard
+pages."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import INPUTS, WEIGHTS, Net, Style, inputs
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from strategies import channels, one_node_models, styles, windows
+
+from lightkern import _core, reference
+from lightkern.model import Model
+from lightkern.session import Session
+
+KERNELS = [name for op, isa, name in _core.kernels() if op == "gemm" and isa in _core.isa_levels()]
+
+
+def tile_of(kernel: str) -> tuple[int, int, int]:
+    """(mr, nr, kr) of a kernel's name."""
+    match = re.fullmatch(r"gemm_s8_(\d+)x(\d+)c(\d+)\w*_[a-z0-9]+", kernel)
+    assert match, kernel
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def check(model: Model, x: Any, **options: Any) -> None:
+    """Assert that a session gives the reference's bits and, if one is asked for, ran the kernel."""
+    session = Session(model, guarded=True, **options)
+    if options.get("kernel"):
+        assert options["kernel"] in [step["kernel"] for step in session.packed.steps]
+    y, expected = session.run(x), reference.run(model, x)
+    if not isinstance(expected, dict):
+        y, expected = {"y": y}, {"y": expected}
+    assert y.keys() == expected.keys()
+    for name, value in expected.items():
+        assert_array_equal(y[name], value)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_rows_and_channels(kernel: str) -> None:
+    """Every number of rows and of output channels around the tiles."""
+    rng = np.random.default_rng(1)
+    mr, nr, kr = tile_of(kernel)
+    for m, n in itertools.product(range(1, 2 * mr + 2), range(1, 2 * nr + 2)):
+        net = Net(rng)
+        model = net.model(net.linear(net.input((m, 3 * kr + 1)), n))
+        check(model, inputs(model, rng), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_depth(kernel: str, weight: str) -> None:
+    """Every depth up to several steps, pointwise, with weights at their limits."""
+    rng = np.random.default_rng(2)
+    for k in [*range(1, 35), 63, 64, 65, 257]:
+        net = Net(rng, Style(weight=weight))
+        model = net.model(net.conv2d(net.input((2, 5, k)), 18))
+        check(model, inputs(model, rng, str(rng.choice(INPUTS))), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("x", INPUTS)
+def test_saturating_pairs(kernel: str, x: str) -> None:
+    """Weights of every density of pairs that overflow 16 bits, in every pattern that a few of them can form."""
+    rng = np.random.default_rng(3)
+    for rarity, k in itertools.product([1, 2, 4, 8, 30], [8, 22, 36, 47]):
+        net = Net(rng, Style(spread=4.0))
+        name = net.linear(net.input((5, k)), 33)
+        big = rng.choice([127, 126, 100, 70, -60, -127], (33, k))
+        small = rng.integers(-40, 41, (33, k))
+        net.nodes[-1].params["weight"] = np.where(rng.random((33, k)) < 1 / rarity, big, small).astype(np.int8)
+        model = net.model(name)
+        check(model, inputs(model, rng, x), kernel=kernel)
+
+
+WINDOWS: list[dict[str, Any]] = [
+    {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1, 1, 1)},
+    {"kernel": (3, 3), "stride": (2, 2), "padding": (0, 0, 1, 1)},
+    {"kernel": (3, 3), "padding": (1, 1, 1, 1)},
+    {"kernel": (3, 3)},
+    {"kernel": (3, 3), "dilation": (2, 3), "padding": (2, 3, 2, 3)},
+    {"kernel": (2, 3), "dilation": (3, 2)},
+    {"kernel": (1, 1), "stride": (2, 2)},
+    {"kernel": (1, 1), "stride": (3, 2), "padding": (2, 1, 0, 3)},
+    {"kernel": (5, 1), "padding": (2, 0, 2, 0)},
+    {"kernel": (1, 7), "padding": (0, 3, 0, 3)},
+    {"kernel": (4, 4), "stride": (4, 4)},
+    {"kernel": (7, 7), "stride": (2, 2), "padding": (3, 3, 3, 3)},
+    {"kernel": (2, 2), "stride": (5, 4), "padding": (0, 0, 4, 4)},
+]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("window", WINDOWS, ids=lambda w: "-".join(f"{k}{v}" for k, v in w.items()).replace(" ", ""))
+def test_windows(kernel: str, window: dict[str, Any]) -> None:
+    """Windows of all kinds over images of a few channels and of many."""
+    rng = np.random.default_rng(4)
+    for (h, w), c in itertools.product([(9, 11), (14, 9)], [1, 2, 3, 4, 7, 16]):
+        net = Net(rng)
+        model = net.model(net.conv2d(net.input((h, w, c)), 20, **window))
+        check(model, inputs(model, rng), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_groups(kernel: str) -> None:
+    """Every group is a gemm of its own where no better kernel exists; this one writes into the middle of its pixels."""
+    rng = np.random.default_rng(5)
+    for icg, ocg, window in itertools.product([1, 5, 8], [3, 17], WINDOWS[:5]):
+        net = Net(rng)
+        model = net.model(net.conv2d(net.input((7, 6, 2 * icg)), 2 * ocg, groups=2, **window))
+        x = inputs(model, rng)
+        session = Session(model, guarded=True)
+        assert_array_equal(session.run(x), reference.run(model, x))
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_fused(kernel: str, fuse: bool) -> None:
+    """Table and residual add behind a convolution, alone and together."""
+    rng = np.random.default_rng(6)
+    for tabulated, added, c in itertools.product([False, True], [False, True], [1, 8, 15, 16, 17, 40]):
+        net = Net(rng)
+        x = net.input((3, 7, c))
+        y = net.conv2d(x, c, kernel=(3, 3), padding=(1, 1, 1, 1))
+        y = net.table(y) if tabulated else y
+        y = net.binary("add", y, x) if added else y
+        model = net.model(y)
+        check(model, inputs(model, rng), kernel=kernel, fuse=fuse)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_views(kernel: str) -> None:
+    """Inputs that are slices, outputs that are parts of a concat: the gaps belong to other tensors."""
+    rng = np.random.default_rng(7)
+    for c, window in itertools.product([3, 8, 21], WINDOWS[2:6]):
+        net = Net(rng)
+        whole = net.conv2d(net.input((8, 9, 4)), 2 * c + 1)
+        left = net.move("slice", [whole], {"axis": 2, "begin": 0, "end": c})
+        right = net.move("slice", [whole], {"axis": 2, "begin": c, "end": 2 * c + 1})
+        parts = [net.conv2d(left, 19, **window), net.conv2d(right, 5, **window)]
+        net.quants[parts[1]] = net.quants[parts[0]]
+        model = net.model(net.move("concat", parts, {"axis": 2}))
+        check(model, inputs(model, rng, n=2), kernel=kernel)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads(threads: int) -> None:
+    """The cut of the work never shows: many rows, many channels, windows, few rows of many channels."""
+    rng = np.random.default_rng(8)
+    for shape, c, window in [
+        ((40, 31, 16), 24, {}),
+        ((7, 7, 160), 320, {}),
+        ((33, 35, 8), 40, WINDOWS[0]),
+        ((10, 10, 64), 96, WINDOWS[2]),
+        ((1, 1, 512), 1000, {}),
+    ]:
+        net = Net(rng)
+        model = net.model(net.conv2d(net.input(shape), c, **window))
+        check(model, inputs(model, rng), threads=threads)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@given(data=st.data())
+def test_random_convolutions(kernel: str, data: st.DataObject) -> None:
+    """Random shapes and windows with ordinary and extreme numbers."""
+    h, w, c = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12)), data.draw(channels())
+    net = Net(np.random.default_rng(data.draw(st.integers(0, 2**32 - 1))), data.draw(styles()))
+    name = net.conv2d(net.input((h, w, c)), data.draw(channels()), **data.draw(windows(h, w)))
+    model = net.model(name)
+    check(model, inputs(model, net.rng, data.draw(st.sampled_from(INPUTS))), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@given(case=one_node_models("linear"))
+def test_random_linear(kernel: str, case: tuple[Model, Any]) -> None:
+    """Random linear layers of rank 1 to 3."""
+    check(*case, kernel=kernel)
