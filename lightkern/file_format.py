@@ -84,7 +84,7 @@ def save_graph(graph: Graph, path: Pathlike, dtype: Literal["float32", "float16"
     tensors = _encode_params(graph.nodes, GRAPH_OPS)
     for key, value in tensors.items():
         if dtype == "float16" and value.dtype == np.float32:
-            if value.size and float(np.abs(value).max()) > np.finfo(np.float16).max:
+            if value.size and float(np.abs(value).max()) > float(np.finfo(np.float16).max):
                 raise ValueError(f"{key}: the value {float(np.abs(value).max())} does not fit into float16")
             tensors[key] = value.astype(np.float16)
     _write("float", graph, tensors, path, {})
