@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-from ..graph import Graph
-from ..model import Model
+from ..graph import Array, Graph, Node
+from ..model import Model, Quant
 from .calibration import Calibration
 from .fold import fold
 from .fuse import fuse
 from .lower import lower
+from .matching import MatchingStats, match_channels
 from .observe import observe
 from .options import CompressOptions
 from .ranges import choose_quants
+from .report import measure, rows
 from .rewrite import editable
-from .weights import quantize_weights
+from .simulate import quantize_in_order
+from .weights import QuantizedWeights, quantize_weights
 
 __all__ = ["compress"]
 
@@ -78,20 +81,36 @@ def compress(
     work = editable(graph)
     fold(work)
     fuse(work)
+    matching = match_channels(work, stage("match channels")) if options.channel_matching else MatchingStats()
     stats = observe(work, batches, histograms=True, progress=stage("observe"))
     quants = choose_quants(work, stats, options)
-    weights = {
-        node.name: quantize_weights(
-            node,
-            quants[node.inputs[0]],
-            quants[node.output],
-            per_channel=options.per_channel,
-            saturation_free=options.saturation_free,
-        )
-        for node in work.nodes
-        if node.op in ("conv2d", "linear")
+    weights = quantize_in_order(
+        work,
+        quants,
+        stats,
+        batches,
+        lambda node, xs: _decide(node, xs, quants, options),
+        bias_correction=options.bias_correction,
+        progress=stage("quantize"),
+    )
+    model = lower(work, quants, weights)
+    model.metadata = {
+        "calibration": {"pictures": batches.count},
+        "options": {**asdict(options), "input_ranges": {k: list(v) for k, v in options.input_ranges.items()}},
+        "matching": asdict(matching),
+        "report": rows(measure(work, quants, weights, batches, stage("report"))),
     }
-    return lower(work, quants, weights)
+    return model
+
+
+def _decide(node: Node, xs: list[Array], quants: Mapping[str, Quant], options: CompressOptions) -> QuantizedWeights:
+    return quantize_weights(
+        node,
+        quants[node.inputs[0]],
+        quants[node.output],
+        per_channel=options.per_channel,
+        saturation_free=options.saturation_free,
+    )
 
 
 def _resolve(options: CompressOptions | None, changes: dict[str, Any]) -> CompressOptions:
