@@ -115,8 +115,9 @@ def _lower_node(
     if "axis" in node.attrs:
         ints["axis"] = [int(node.attrs["axis"]) + 3 - len(shapes[node.inputs[0]])]
     if node.op == "reshape":
-        chw = node.attrs["order"] == "CHW"
-        ints["chw"] = [int(chw)]
+        # Which sides are counted channels first: only rank 3 has channels apart from its last axis.
+        sides = (shapes[node.inputs[0]], shapes[node.output])
+        ints["chw"] = [int(node.attrs["order"] == "CHW" and len(shape) == 3) for shape in sides]
     if node.op == "pad":
         ints["fill"] = [int(quants[node.output].quantize(np.array(node.attrs["value"])))]
     return {

@@ -78,10 +78,37 @@ Split split_work(size_t total, double work_per_item, double min_work, size_t mul
   return {total, per_unit, (total + per_unit - 1) / per_unit};
 }
 
+RowWork split_rows(const TensorView& y, bool flat, double work_per_byte) {
+  const size_t channels = static_cast<size_t>(y.c);
+  const double min_work = 16384;  // bytes of plain work that are worth handing to a thread
+  return {flat, channels,
+          flat ? split_work(y.pixels() * channels, work_per_byte, min_work, 64)
+               : split_work(y.pixels(), work_per_byte * y.c, min_work)};
+}
+
 Lower find_lowering(const std::string& op) {
   static const std::map<std::string, Lower> lowerings = {
+      {"add", lower_binary},
+      {"avg_pool", lower_pool},
+      {"channel_shuffle", lower_shuffle},
+      {"concat", lower_concat},
       {"conv2d", lower_conv2d},
+      {"add", lower_binary},
+      {"avg_pool", lower_pool},
+      {"channel_shuffle", lower_shuffle},
+      {"concat", lower_concat},
+      {"conv2d", lower_conv2d},
+      {"global_avg_pool", lower_pool},
       {"linear", lower_linear},
+      {"max_pool", lower_pool},
+      {"mul", lower_binary},
+      {"pad", lower_pad},
+      {"prelu", lower_prelu},
+      {"reshape", lower_reshape},
+      {"resize", lower_resize},
+      {"slice", lower_slice},
+      {"softmax", lower_softmax},
+      {"sub", lower_binary},
       {"table", lower_table},
   };
   const auto found = lowerings.find(op);

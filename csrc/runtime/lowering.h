@@ -32,6 +32,13 @@ struct TensorView {
   bool dense() const { return pixel_stride == c; }
 };
 
+// Where a tensor lives: `offset` bytes into the buffer of tensor `root`.
+struct Placement {
+  int root;
+  size_t offset;
+  ptrdiff_t pixel_stride;
+};
+
 // A node, with the nodes that the plan fused behind it.
 struct Fused {
   const NodeDesc* node = nullptr;
@@ -44,6 +51,7 @@ struct Fused {
 struct LoweringContext {
   const ModelDesc& model;
   const std::vector<TensorView>& views;  // per tensor
+  const std::vector<Placement>& placements;  // per tensor
   const PlanOptions& options;
 
   const TensorView& in(const NodeDesc& node, size_t i) const {
@@ -119,6 +127,21 @@ struct Split {
 
 // Units of at least about `min_work` (MACs, or bytes times a few), and a multiple of `multiple` items.
 Split split_work(size_t total, double work_per_item, double min_work = 20000, size_t multiple = 1);
+
+// Row-wise work on [pixels][channels]. Where no tensor has gaps the rows are one flat run of bytes, cut anywhere.
+struct RowWork {
+  bool flat;
+  size_t channels;
+  Split split;  // of bytes if flat, else of pixels
+
+  // What units [begin, end) cover: rows of cols bytes, starting `offset(stride of the tensor's pixels)` bytes in.
+  size_t rows(size_t begin, size_t end) const { return flat ? 1 : split.last(end) - split.first(begin); }
+  size_t cols(size_t begin, size_t end) const { return flat ? split.last(end) - split.first(begin) : channels; }
+  ptrdiff_t offset(size_t begin, ptrdiff_t pixel_stride) const {
+    return static_cast<ptrdiff_t>(split.first(begin)) * (flat ? 1 : pixel_stride);
+  }
+};
+RowWork split_rows(const TensorView& y, bool flat, double work_per_byte = 1);
 
 // --- the ops ------------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,11 @@ struct View {
 bool is_reshape_alias(const ModelDesc& model, const NodeDesc& node) {
   const TensorDesc& x = model.tensors[static_cast<size_t>(node.inputs[0])];
   const TensorDesc& y = model.tensors[static_cast<size_t>(node.output)];
-  if (!node.attr("chw")) return true;
-  // Channels-first order differs from memory order unless a tensor is a row of channels, or has only one.
-  const auto order_free = [](const TensorDesc& t) { return t.pixels() == 1 || t.c == 1; };
-  return (order_free(x) && order_free(y)) || (x.c == y.c && x.pixels() == y.pixels());
+  const std::vector<int64_t>& chw = node.attr("chw", 2);
+  // Channels-first order is memory order where a tensor is one pixel or has one channel.
+  const auto in_memory_order = [](const TensorDesc& t) { return t.pixels() == 1 || t.c == 1; };
+  if ((!chw[0] || in_memory_order(x)) && (!chw[1] || in_memory_order(y))) return true;
+  return chw[0] && chw[1] && x.c == y.c && x.pixels() == y.pixels();
 }
 
 }  // namespace

@@ -95,12 +95,14 @@ std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions&
   plan->guard = options.guard;
   Step io;
   io.name = "inputs and outputs";
-  plan->quantize = pick_kernel(quantize::kRegistry, options, io, [](const auto&) -> const char* { return nullptr; });
-  plan->dequantize = pick_kernel(dequantize::kRegistry, options, io, [](const auto&) -> const char* { return nullptr; });
+  const auto always = [](const auto&) -> const char* { return nullptr; };
+  plan->quantize = pick_kernel(quantize::kRegistry, options, io, always);
+  plan->dequantize = pick_kernel(dequantize::kRegistry, options, io, always);
+  plan->reorder = pick_kernel(reorder::kRegistry, options, io, always);
   const std::vector<Fused> fused = fuse_nodes(model, options.fuse);
   plan->placements = place_tensors(model, fused);
   make_views(model, *plan);
-  const LoweringContext context{model, plan->views, options};
+  const LoweringContext context{model, plan->views, plan->placements, options};
   for (const Fused& f : fused) {
     const Lower lower = find_lowering(f.node->op);
     if (!lower) {

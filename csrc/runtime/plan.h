@@ -11,18 +11,12 @@
 
 #include "kernels/dequantize/dequantize.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/reorder/reorder.h"
 #include "runtime/lowering.h"
 #include "runtime/model.h"
 #include "runtime/step.h"
 
 namespace lightkern {
-
-// Where a tensor lives: `offset` bytes into the buffer of tensor `root`.
-struct Placement {
-  int root;
-  size_t offset;
-  ptrdiff_t pixel_stride;
-};
 
 struct Plan {
   std::vector<TensorDesc> tensors;
@@ -36,6 +30,7 @@ struct Plan {
   std::vector<int> inputs, outputs;
   const quantize::Kernel* quantize = nullptr;
   const dequantize::Kernel* dequantize = nullptr;
+  const reorder::Kernel* reorder = nullptr;  // int8 arrays, in and out
   Guard guard = Guard::kOff;
 
   size_t packed_bytes() const {

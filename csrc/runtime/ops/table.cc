@@ -9,16 +9,16 @@ struct State {
   const table::Kernel* kernel;
   table::Args args;
   std::vector<Act> table;
-  Split split;
+  RowWork work;
 };
 
 void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byte*) {
   const State& s = *static_cast<const State*>(state);
   table::Args args = s.args;
-  const size_t first = s.split.first(begin);
-  args.x = io.reads[0] + static_cast<ptrdiff_t>(first) * args.x_stride;
-  args.y = io.write + static_cast<ptrdiff_t>(first) * args.y_stride;
-  args.rows = s.split.last(end) - first;
+  args.x = io.reads[0] + s.work.offset(begin, args.x_stride);
+  args.y = io.write + s.work.offset(begin, args.y_stride);
+  args.rows = s.work.rows(begin, end);
+  args.cols = s.work.cols(begin, end);
   s.kernel->run(args);
 }
 
@@ -32,10 +32,10 @@ Step lower_table(const LoweringContext& context, const Fused& fused) {
   state->kernel = pick_kernel(table::kRegistry, context.options, step,
                               [](const table::Kernel&) -> const char* { return nullptr; });
   state->table = memory_table(node);
-  state->args = {nullptr,  x.pixel_stride,           nullptr, y.pixel_stride,
-                 x.pixels(), static_cast<size_t>(x.c), state->table.data()};
-  state->split = split_work(x.pixels(), x.c, 8192);
-  step.units = state->split.units;
+  state->args = {nullptr, x.pixel_stride, nullptr, y.pixel_stride, 0, 0, state->table.data()};
+  state->work = split_rows(y, x.dense() && y.dense());
+  step.units = state->work.split.units;
+  step.packed_bytes = state->table.size();
   step.state = state;
   step.run = run;
   return step;

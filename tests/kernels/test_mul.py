@@ -1,0 +1,68 @@
+"""mul: every kind of broadcast; squeeze-excite is the "channel" kind."""
+
+import numpy as np
+import pytest
+from builders import Net, Style, inputs
+from hypothesis import given
+from hypothesis import strategies as st
+from kernel_checks import assert_same_bits, check_shapes, kernels_of, strided_input, strided_output
+from strategies import one_node_models
+
+from lightkern.model import Quant
+
+KERNELS = kernels_of("mul")
+OPS = ("mul",)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("op", OPS)
+@given(data=st.data())
+def test_random_cases(kernel, op, data):
+    model, x = data.draw(one_node_models(op))
+    assert_same_bits(model, x, kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kind", ["same", "channel", "pixel", "scalar"])
+def test_every_row_length_of_every_broadcast(kernel, kind):
+    def build(net, x):
+        h, w, c = net.shapes[x]
+        second = {"same": (h, w, c), "channel": (c,), "pixel": (h, w, 1), "scalar": (1,)}[kind]
+        return net.binary(OPS[c % len(OPS)], x, strided_input(net, second, 2 * (c % 2)))
+
+    check_shapes(kernel, build, [(2, 2, c) for c in (*range(1, 67), 95, 96, 97)])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("op", OPS)
+def test_every_pair_of_values(kernel, op):
+    a, b = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
+    for seed, style in enumerate([Style(), Style(zero_point=-128, clamp="none"), Style(spread=1 / 16, clamp="none")]):
+        net = Net(np.random.default_rng(seed), style)
+        model = net.model(net.binary(op, net.input((256, 256)), net.input((256, 256))))
+        x = {"input0": a[None].astype(np.int8), "input1": b[None].astype(np.int8)}
+        assert_same_bits(model, x, kernel=kernel)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_ties_round_to_even(op, isa):
+    """Scales that are powers of two put many results exactly between two integers."""
+    rng = np.random.default_rng(3)
+    for sa, sb, sy in ((0.5, 0.5, 1.0), (0.25, 0.5, 1.0), (0.125, 0.0625, 0.5), (1.0, 1.0, 64.0)):
+        net = Net(rng, Style(clamp="none"))
+        xs = [net.input((16, 256), quant=Quant(s, z)) for s, z in ((sa, 3), (sb, -5))]
+        y = net.binary(op, *xs)
+        net.quants[y] = Quant(sy, -1)
+        model = net.model(y)
+        assert_same_bits(model, inputs(model, rng), isa=isa)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("op", OPS)
+def test_threads(op, threads, isa):
+    rng = np.random.default_rng(4)
+    for shape, second in (((40, 41, 33), (40, 41, 33)), ((50, 50, 24), (24,)), ((50, 50, 24), (50, 50, 1))):
+        net = Net(rng)
+        y = net.binary(op, net.input(shape), net.input(second))
+        model = net.model(strided_output(net, y, 8 * (threads % 2)))
+        assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)
