@@ -19,6 +19,9 @@ from .views import Order, Value
 
 assert ops.__all__  # the import fills HANDLERS
 
+_MALFORMED = (TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError, UnicodeDecodeError)
+"""What a handler may run into on a node that contradicts itself."""
+
 _LOOKS_THROUGH = {"Identity", "Cast", "Sub", "Mul", "Add", "Div"}
 
 
@@ -59,7 +62,7 @@ def _convert_node(builder: Builder, node: SourceNode, used: set[str]) -> None:
         raise UnsupportedError(f"{node}: {error}") from None
     except (FormatError, UnsupportedError):
         raise
-    except (TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError) as error:
+    except _MALFORMED as error:
         raise FormatError(f"{node}: contradictory node ({type(error).__name__}: {error})") from error
     missing = [name for name in node.outputs if name in used and name not in builder.values]
     if missing:
@@ -73,7 +76,7 @@ def _batch(inputs: Sequence[SourceInput]) -> int:
         raise UnsupportedError(f"the inputs have different batch sizes: {sorted(map(int, filter(None, fixed)))}")
     batch = fixed.pop() if fixed else 1
     if batch is None or not 1 <= batch <= MAX_DIM:
-        raise FormatError(f"input {inputs[0].name!r}: impossible batch size {batch}")
+        raise UnsupportedError(f"input {inputs[0].name!r}: impossible batch size {batch}")
     return batch
 
 

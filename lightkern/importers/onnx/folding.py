@@ -19,7 +19,7 @@ from .builder import Context
 from .tensors import is_float, to_array
 from .views import Value
 
-MAX_FOLDED = 1 << 28
+MAX_FOLDED = 1 << 27
 """No folded constant may have more elements."""
 
 Fold = Callable[[Context, list[Array]], "Array | list[Array]"]

@@ -68,19 +68,23 @@ def read(source: str | os.PathLike[str] | bytes | Any) -> Source:
         raise UnsupportedError(f"{label}: sparse initializers are not supported")
     initializers: dict[str, Any] = {}
     for tensor in graph.initializer:
-        if not tensor.name or tensor.name in initializers:
-            raise FormatError(f"{label}: initializer {tensor.name!r} is nameless or defined twice")
-        initializers[tensor.name] = tensor
-    inputs = [_input(i) for i in graph.input if i.name not in initializers]
-    outputs = [o.name for o in graph.output]
+        name = text(tensor.name)
+        if not name or name in initializers:
+            raise FormatError(f"{label}: initializer {name!r} is nameless or defined twice")
+        initializers[name] = tensor
+    inputs = [_input(i) for i in graph.input if text(i.name) not in initializers]
+    outputs = [text(o.name) for o in graph.output]
     if not outputs or len(set(outputs)) != len(outputs):
         raise FormatError(f"{label}: outputs {outputs} must be at least one, each once")
     nodes = [_node(n, i) for i, n in enumerate(graph.node)]
     order = _sort(nodes, [i.name for i in inputs], list(initializers), outputs)
+    foreign = next((node for node in order if "." in node.op), None)
+    if foreign is not None:
+        raise UnsupportedError(f"{foreign}: operators outside of the standard ONNX domain are not supported")
     opset = _opset(model, label) if order else MAX_OPSET
     for node in order:
         _check_against_schema(node, opset)
-    return Source(graph.name or "onnx", opset, inputs, outputs, order, initializers, folder)
+    return Source(text(graph.name) or "onnx", opset, inputs, outputs, order, initializers, folder)
 
 
 def _parse(source: Any) -> tuple[Any, Path | None, str]:
@@ -115,7 +119,7 @@ def _opset(model: Any, label: str) -> int:
 
 
 def _input(info: Any) -> SourceInput:
-    if not info.name:
+    if not text(info.name):
         raise FormatError("a graph input has no name")
     if info.type.WhichOneof("value") != "tensor_type":
         raise UnsupportedError(f"input {info.name!r}: only tensors are supported")
@@ -127,15 +131,22 @@ def _input(info: Any) -> SourceInput:
 
 
 def _node(node: Any, index: int) -> SourceNode:
-    outputs = list(node.output)
-    name = node.name or next((o for o in outputs if o), f"#{index}")
-    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
+    inputs, outputs = ([text(name) for name in names] for names in (node.input, node.output))
+    name = text(node.name) or next((o for o in outputs if o), f"#{index}")
+    domain = "" if node.domain in ("", "ai.onnx") else f"{text(node.domain)}."
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:
-        if attribute.name in attributes:
+        if text(attribute.name) in attributes:
             raise FormatError(f"node {name!r} ({node.op_type}): attribute {attribute.name!r} appears twice")
         attributes[attribute.name] = attribute
-    return SourceNode(domain + node.op_type, name, list(node.input), outputs, attributes)
+    return SourceNode(domain + text(node.op_type), name, inputs, outputs, attributes)
+
+
+def text(value: str | bytes) -> str:
+    """A string field; the decoder hands out bytes where they are not UTF-8."""
+    if isinstance(value, bytes):
+        raise FormatError(f"the name {value!r} is not UTF-8")
+    return value
 
 
 def _sort(nodes: list[SourceNode], inputs: list[str], initializers: list[str], outputs: list[str]) -> list[SourceNode]:
@@ -193,8 +204,6 @@ def _sort(nodes: list[SourceNode], inputs: list[str], initializers: list[str], o
 
 def _check_against_schema(node: SourceNode, opset: int) -> None:
     """The operator exists, and has legal numbers of inputs and outputs and attributes of the right type."""
-    if "." in node.op:
-        raise UnsupportedError(f"{node}: operators outside of the standard ONNX domain are not supported")
     try:
         schema = onnx.defs.get_schema(node.op, opset, "")
     except onnx.defs.SchemaError:

@@ -151,7 +151,10 @@ def extremum(context: Context) -> None:
 @handles("Pow")
 def power(context: Context) -> None:
     """Exponents 1, 2 and 0.5."""
-    value, exponent = context.activation(0), context.scalar(1)
+    value, constant = context.activation(0), context.constant(1)
+    if constant.size != 1:
+        context.refuse(f"exponents of shape {constant.shape} are not supported, one scalar is")
+    exponent = context.scalar(1)
     if exponent == 1:
         return context.result(value)
     if exponent == 2:

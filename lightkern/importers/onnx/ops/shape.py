@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import views
 from ..builder import Context
 from ..folding import axes_argument, target_shape
@@ -25,7 +27,8 @@ def cast(context: Context) -> None:
     """From float to float: nothing, as everything here is float32."""
     if context.node.op == "Cast" and not is_float(context.attr_int("to")):
         context.refuse("only casts between float types are supported")
-    context.result(context.activation())
+    value = context.input(0)
+    context.result(value if isinstance(value, Value) else value.astype(np.float32))
 
 
 def view(context: Context, value: Value, shape: list[int]) -> Value:
@@ -133,15 +136,15 @@ def depth_to_space(context: Context) -> None:
     if len(value.axes) != 3 or b < 1:
         context.malformed(f"needs (n, C, H, W) and a positive blocksize, got {value.source_shape} and {b}")
     c, h, w = value.source_shape
+    depth_first = context.attr_string("mode", "DCR") == "DCR"
     if context.node.op == "SpaceToDepth":
         if h % b or w % b:
             context.malformed(f"{h}x{w} pixels do not divide into blocks of {b}")
-        split, permutation = [c, h // b, b, w // b, b], [2, 4, 0, 1, 3]
+        split, permutation = [c, h // b, b, w // b, b], [2, 4, 0, 1, 3] if depth_first else [0, 2, 4, 1, 3]
         joined = [c * b * b, h // b, w // b]
     else:
         if c % (b * b):
             context.malformed(f"{c} channels do not divide into blocks of {b}x{b}")
-        depth_first = context.attr_string("mode", "DCR") == "DCR"
         split = [b, b, c // b // b, h, w] if depth_first else [c // b // b, b, b, h, w]
         permutation = [2, 3, 0, 4, 1] if depth_first else [0, 3, 1, 4, 2]
         joined = [c // b // b, h * b, w * b]
