@@ -97,7 +97,7 @@ def test_every_other_case_is_refused_by_name():
 
 MODULES = {
     "abs": 1,
-    "averagepool": 12,
+    "averagepool": 11,
     "batch_normalization": 2,
     "clip": 3,
     "concat": 6,
