@@ -56,9 +56,9 @@ class Accuracy:
 def logits(contender: Contender, name: str, inputs: Array, threads: int) -> Array:
     """Outputs of a contender, one picture at a time: float32 [n, 1000]."""
     runner = prepared(contender, imagenet_case(name), threads)
-    return np.concatenate([runner.run(runner.convert(inputs[i : i + 1])) for i in range(len(inputs))]).astype(
-        np.float32
-    )
+    # Copies, because a runtime may reuse the memory of its output.
+    rows = [runner.run(runner.convert(inputs[i : i + 1])).copy() for i in range(len(inputs))]
+    return np.concatenate(rows).astype(np.float32)
 
 
 def judge(name: str, contender: Contender, wanted: Array, got: Array) -> Accuracy:

@@ -1,0 +1,57 @@
+"""Options and fixtures of the benchmarks; they are collected only when named: ``pytest bench/test_models.py``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The modules of this folder import each other by their plain names, from scripts and from pytest alike.
+sys.path.insert(0, str(Path(__file__).parent))
+
+RACES = pytest.StashKey[list[Any]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the benchmarks."""
+    group = parser.getgroup("lightkern benchmarks")
+    group.addoption("--contenders", default="", help="comma-separated parts of contender names (default: all)")
+    group.addoption("--rounds", type=int, default=9, help="interleaved rounds per network (default: %(default)s)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the list of finished races."""
+    config.stash[RACES] = []
+
+
+@pytest.fixture(scope="session")
+def run_race(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """``run_race(key, case, x, threads)``: the interleaved race of a network, run once per session."""
+    from latency import race
+    from peers import contenders
+
+    finished: dict[tuple[str, int], Any] = {}
+
+    def run(case: Any, x: Any, threads: int) -> Any:
+        key = case.name, threads
+        if key not in finished:
+            chosen = contenders(request.config.getoption("--contenders"))
+            finished[key] = race(case, x, threads, chosen, request.config.getoption("--rounds"))
+            request.config.stash[RACES].append(finished[key])
+        return finished[key]
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the races: these are the figures to quote."""
+    if config.stash[RACES]:
+        from latency import summary, table
+
+        terminalreporter.section("interleaved races (quote these)")
+        for result in config.stash[RACES]:
+            terminalreporter.write_line(table(result) + "\n")
+        terminalreporter.write_line(summary(config.stash[RACES]))
