@@ -25,7 +25,7 @@ from lightkern.opset import GRAPH_OPS, MODEL_OPS, UNARY
 Shape = tuple[int, ...]
 Rng = np.random.Generator
 
-WEIGHTS = ("random", "max", "min", "alternate", "zero")
+WEIGHTS = ("random", "safe", "max", "min", "alternate", "zero")
 INPUTS = ("random", "low", "high", "alternate", "zero_point")
 
 
@@ -41,7 +41,7 @@ class Style:
     Attributes
     ----------
     weight : str
-        "random", "max" (all 127), "min" (all -127), "alternate" (127, -127, 127, ...) or "zero".
+        "random", "safe" (no pair can saturate 16 bits), "max" (all 127), "min" (all -127), "alternate" (127, -127, 127, ...) or "zero".
     zero_point : int or None
         Of every free tensor; None draws one each.
     spread : float
@@ -182,6 +182,7 @@ class Net:
     def _weight(self, shape: Shape) -> np.ndarray:
         flat = {
             "random": lambda n: self.rng.integers(-127, 128, n),
+            "safe": lambda n: self.rng.integers(-64, 65, n),
             "max": lambda n: np.full(n, 127),
             "min": lambda n: np.full(n, -127),
             "alternate": lambda n: np.where(np.arange(n) % 2, -127, 127),

@@ -32,6 +32,17 @@ def kernels_of(*ops: str) -> list[str]:
     return [name for op, isa, name in _core.kernels() if op in ops and isa in levels]
 
 
+def fits(model: Model, kernel: str) -> bool:
+    """Whether the kernel takes the model's nodes; it must say why if not."""
+    try:
+        Session(model, kernel=kernel)
+    except ValueError as error:
+        if f"kernel {kernel}: " not in str(error):
+            raise
+        return False
+    return True
+
+
 def assert_same_bits(model: Model, x: Any, **options: Any) -> None:
     """Run a guarded session and the reference; all outputs must be equal."""
     session = Session(model, guarded=True, **options)

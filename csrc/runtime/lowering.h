@@ -149,6 +149,9 @@ using Lower = Step (*)(const LoweringContext&, const Fused&);
 
 Step lower_table(const LoweringContext&, const Fused&);
 Step lower_conv2d(const LoweringContext&, const Fused&);
+Step lower_group(const LoweringContext&, const Fused&);      // conv2d with few channels per group
+// Whether lower_group is the better choice for a conv2d; the other is one gemm per group.
+bool prefers_group_kernel(const LoweringContext&, const NodeDesc&);
 Step lower_depthwise(const LoweringContext&, const Fused&);  // conv2d with one filter per channel
 Step lower_linear(const LoweringContext&, const Fused&);
 Step lower_binary(const LoweringContext&, const Fused&);  // add, sub, mul

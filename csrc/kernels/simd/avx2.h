@@ -1,5 +1,5 @@
-// What several ops share on AVX2: requantization and the epilogue, bit for bit as in kernels/requant.h.
-// Static functions only; include from <isa>.cc files of this level alone.
+// What several ops share on AVX2: requantization and the epilogue, bit for bit as in
+// kernels/requant.h. Static functions only; include from <isa>.cc files of this level alone.
 #pragma once
 
 #include <immintrin.h>
@@ -18,13 +18,15 @@ struct ClampVec {
   return {_mm256_set1_ps(clamp.lo), _mm256_set1_ps(clamp.hi), _mm256_set1_epi32(clamp.zero_point)};
 }
 
-// Real values to 8 results as int32, within [0, 255]. The conversion rounds half to even (MXCSR's default).
+// Real values to 8 results as int32, within [0, 255]. The conversion rounds half to even (MXCSR's
+// default).
 [[maybe_unused]] static inline __m256i finish8(__m256 t, const ClampVec& clamp) {
   t = _mm256_min_ps(_mm256_max_ps(t, clamp.lo), clamp.hi);
   return _mm256_add_epi32(_mm256_cvtps_epi32(t), clamp.zero_point);
 }
 
-[[maybe_unused]] static inline __m256i requantize8(__m256i acc, __m256 multiplier, const ClampVec& clamp) {
+[[maybe_unused]] static inline __m256i requantize8(__m256i acc, __m256 multiplier,
+                                                   const ClampVec& clamp) {
   return finish8(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier), clamp);
 }
 
@@ -40,9 +42,9 @@ struct ClampVec {
   return _mm_packus_epi16(words, words);
 }
 
-// The same with fewer instructions, for kernels that store bytes in any order. The upper limit must come before the
-// conversion, which turns a great float into INT_MIN; the lower one may come last, on 32 bytes at once, since packing
-// saturates on the way down.
+// The same with fewer instructions, for kernels that store bytes in any order. The upper limit must
+// come before the conversion, which turns a great float into INT_MIN; the lower one may come last,
+// on 32 bytes at once, since packing saturates on the way down.
 struct ByteClamp {
   __m256 hi;
   __m256i zero_point16;  // 16-bit lanes
@@ -56,12 +58,15 @@ struct ByteClamp {
 }
 
 // 8 accumulators, scaled, limited above and rounded; the rest is left to pack_bytes.
-[[maybe_unused]] static inline __m256i scale_round8(__m256i acc, __m256 multiplier, const ByteClamp& clamp) {
-  return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier), clamp.hi));
+[[maybe_unused]] static inline __m256i scale_round8(__m256i acc, __m256 multiplier,
+                                                    const ByteClamp& clamp) {
+  return _mm256_cvtps_epi32(
+      _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier), clamp.hi));
 }
 
 // Four results of scale_round8 to 32 bytes; each half holds four of a, four of b, of c, of d.
-[[maybe_unused]] static inline __m256i pack_bytes(__m256i a, __m256i b, __m256i c, __m256i d, const ByteClamp& clamp) {
+[[maybe_unused]] static inline __m256i pack_bytes(__m256i a, __m256i b, __m256i c, __m256i d,
+                                                  const ByteClamp& clamp) {
   const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), clamp.zero_point16);
   const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), clamp.zero_point16);
   return _mm256_max_epu8(_mm256_packus_epi16(ab, cd), clamp.lo8);
@@ -73,7 +78,8 @@ struct ByteClamp {
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
-[[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n, const Epilogue& e) {
+[[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
+                                                   const Epilogue& e) {
   if (e.table) {
     for (int i = 0; i < n; ++i) y[i] = e.table[y[i]];
   }
@@ -85,14 +91,16 @@ struct ByteClamp {
   for (; i + 8 <= n; i += 8) {
     const __m256 ta = _mm256_mul_ps(widen8(y + i, za), ma);
     const __m256 tb = _mm256_mul_ps(widen8(residual + i, zb), mb);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(y + i), pack8(finish8(_mm256_add_ps(ta, tb), clamp)));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(y + i),
+                     pack8(finish8(_mm256_add_ps(ta, tb), clamp)));
   }
   for (; i < n; ++i) y[i] = requantize_add(y[i], residual[i], e.add);
 }
 
 // Epilogue over a row of n accumulators in memory.
-[[maybe_unused]] static inline void requantize_row(const int32_t* acc, const float* multiplier, int n,
-                                                   const Epilogue& e, const Act* residual, Act* y) {
+[[maybe_unused]] static inline void requantize_row(const int32_t* acc, const float* multiplier,
+                                                   int n, const Epilogue& e, const Act* residual,
+                                                   Act* y) {
   const ClampVec clamp = load_clamp(e.clamp);
   const auto eight = [&](int i) {
     return requantize8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + i)),
@@ -100,7 +108,8 @@ struct ByteClamp {
   };
   int i = 0;
   for (; i + 32 <= n; i += 32) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i), pack32(eight(i), eight(i + 8), eight(i + 16), eight(i + 24)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i),
+                        pack32(eight(i), eight(i + 8), eight(i + 16), eight(i + 24)));
   }
   for (; i + 8 <= n; i += 8) _mm_storel_epi64(reinterpret_cast<__m128i*>(y + i), pack8(eight(i)));
   for (; i < n; ++i) y[i] = requantize(acc[i], multiplier[i], e.clamp);

@@ -1,5 +1,5 @@
-// What several ops share on SSE4.1: requantization and the epilogue, bit for bit as in kernels/requant.h.
-// Static functions only; include from <isa>.cc files of this level alone.
+// What several ops share on SSE4.1: requantization and the epilogue, bit for bit as in
+// kernels/requant.h. Static functions only; include from <isa>.cc files of this level alone.
 #pragma once
 
 #include <smmintrin.h>
@@ -18,13 +18,15 @@ struct ClampVec {
   return {_mm_set1_ps(clamp.lo), _mm_set1_ps(clamp.hi), _mm_set1_epi32(clamp.zero_point)};
 }
 
-// Real values to 4 results as int32, within [0, 255]. The conversion rounds half to even (MXCSR's default).
+// Real values to 4 results as int32, within [0, 255]. The conversion rounds half to even (MXCSR's
+// default).
 [[maybe_unused]] static inline __m128i finish4(__m128 t, const ClampVec& clamp) {
   t = _mm_min_ps(_mm_max_ps(t, clamp.lo), clamp.hi);
   return _mm_add_epi32(_mm_cvtps_epi32(t), clamp.zero_point);
 }
 
-[[maybe_unused]] static inline __m128i requantize4(__m128i acc, __m128 multiplier, const ClampVec& clamp) {
+[[maybe_unused]] static inline __m128i requantize4(__m128i acc, __m128 multiplier,
+                                                   const ClampVec& clamp) {
   return finish4(_mm_mul_ps(_mm_cvtepi32_ps(acc), multiplier), clamp);
 }
 
@@ -47,7 +49,8 @@ struct ClampVec {
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
-[[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n, const Epilogue& e) {
+[[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
+                                                   const Epilogue& e) {
   if (e.table) {
     for (int i = 0; i < n; ++i) y[i] = e.table[y[i]];
   }
@@ -65,16 +68,18 @@ struct ClampVec {
 }
 
 // Epilogue over a row of n accumulators in memory.
-[[maybe_unused]] static inline void requantize_row(const int32_t* acc, const float* multiplier, int n,
-                                                   const Epilogue& e, const Act* residual, Act* y) {
+[[maybe_unused]] static inline void requantize_row(const int32_t* acc, const float* multiplier,
+                                                   int n, const Epilogue& e, const Act* residual,
+                                                   Act* y) {
   const ClampVec clamp = load_clamp(e.clamp);
   const auto four = [&](int i) {
-    return requantize4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(acc + i)), _mm_loadu_ps(multiplier + i),
-                       clamp);
+    return requantize4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(acc + i)),
+                       _mm_loadu_ps(multiplier + i), clamp);
   };
   int i = 0;
   for (; i + 16 <= n; i += 16) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i), pack16(four(i), four(i + 4), four(i + 8), four(i + 12)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i),
+                     pack16(four(i), four(i + 4), four(i + 8), four(i + 12)));
   }
   for (; i + 4 <= n; i += 4) store4(y + i, four(i));
   for (; i < n; ++i) y[i] = requantize(acc[i], multiplier[i], e.clamp);

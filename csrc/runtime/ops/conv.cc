@@ -31,6 +31,7 @@ Step lower_conv2d(const LoweringContext& context, const Fused& fused) {
   const int groups = node.attr("groups");
   const bool one_filter_per_channel = groups == context.in(node, 0).c && groups == context.out(node).c;
   if (one_filter_per_channel && groups > 1) return lower_depthwise(context, fused);
+  if (prefers_group_kernel(context, node)) return lower_group(context, fused);
   return lower_gemm(context, fused, window_of_conv2d(context, fused));
 }
 
