@@ -1,7 +1,8 @@
 """Compression: a float `Graph` becomes an int8 `Model`. Lossy, offline, NumPy only; it knows no CPU.
 
-The passes, in the order in which `pipeline.compress` calls them, are one file each: ``fold``, ``fuse``, ``observe``,
-``ranges``, ``weights``, ``lower``.
+The passes are one file each, in the order in which `pipeline.compress` calls them: ``fold``, ``fuse``, ``equalize``,
+``matching``, ``observe``, ``ranges``, ``simulate`` (with ``weights``), ``lower``, ``report``. Channels are traced through
+the graph by ``groups``, which any transformation that moves or removes channels builds on.
 """
 
 from .options import CompressOptions

@@ -9,6 +9,7 @@ from typing import Any
 from ..graph import Array, Graph, Node
 from ..model import Model, Quant
 from .calibration import Calibration
+from .equalize import equalize
 from .fold import fold
 from .fuse import fuse
 from .lower import lower
@@ -81,6 +82,10 @@ def compress(
     work = editable(graph)
     fold(work)
     fuse(work)
+    exponents: dict[str, float] = {}
+    if options.equalize:
+        first = observe(work, batches, histograms=False, progress=stage("observe channels"))
+        exponents = equalize(work, first)
     matching = match_channels(work, stage("match channels")) if options.channel_matching else MatchingStats()
     stats = observe(work, batches, histograms=True, progress=stage("observe"))
     quants = choose_quants(work, stats, options)
@@ -97,6 +102,7 @@ def compress(
     model.metadata = {
         "calibration": {"pictures": batches.count},
         "options": {**asdict(options), "input_ranges": {k: list(v) for k, v in options.input_ranges.items()}},
+        "equalization": exponents,
         "matching": asdict(matching),
         "report": rows(measure(work, quants, weights, batches, stage("report"))),
     }
