@@ -175,9 +175,11 @@ class Net:
         return self._append("softmax", [x], Quant(1 / 256, -128), {}, {"exp": exp})
 
     def quant(self, scale: float) -> Quant:
-        """A quantization of this scale, rounded to float32, with the style's zero point."""
+        """A quantization of this scale, kept within sane limits, with the style's zero point."""
         zero_point = self.style.zero_point
-        return Quant(float32(scale), int(self.rng.integers(-128, 128)) if zero_point is None else zero_point)
+        return Quant(
+            float32(min(max(scale, 1e-5), 1e5)), int(self.rng.integers(-128, 128)) if zero_point is None else zero_point
+        )
 
     def _weight(self, shape: Shape) -> np.ndarray:
         flat = {
