@@ -72,29 +72,130 @@ struct ByteClamp {
   return _mm256_max_epu8(_mm256_packus_epi16(ab, cd), clamp.lo8);
 }
 
-[[maybe_unused]] static inline __m256 widen8(const Act* x, __m256i zero_point) {
-  const __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(v, zero_point));
+// --- elementwise on 32 bytes
+// --------------------------------------------------------------------------------------
+
+// 32 bytes as real values relative to a zero point, in the order that pack_bytes takes. `bias` is
+// 2^23 + zero_point in float: the bytes become the low bits of floats in [2^23, 2^23 + 255], and
+// the difference is exact.
+struct Floats32 {
+  __m256 v[4];
+};
+[[maybe_unused]] static inline Floats32 center32(__m256i bytes, __m256 bias) {
+  const __m256i zero = _mm256_setzero_si256(), exponent = _mm256_set1_epi16(0x4B00);
+  const __m256i lo = _mm256_unpacklo_epi8(bytes, zero), hi = _mm256_unpackhi_epi8(bytes, zero);
+  const auto real = [&](__m256i bits) { return _mm256_sub_ps(_mm256_castsi256_ps(bits), bias); };
+  return {{real(_mm256_unpacklo_epi16(lo, exponent)), real(_mm256_unpackhi_epi16(lo, exponent)),
+           real(_mm256_unpacklo_epi16(hi, exponent)), real(_mm256_unpackhi_epi16(hi, exponent))}};
+}
+[[maybe_unused]] static inline __m256 center_bias(int32_t zero_point) {
+  return _mm256_set1_ps(8388608.0f + static_cast<float>(zero_point));
+}
+
+// Four vectors of real values to 32 bytes: limits, rounding, zero point.
+[[maybe_unused]] static inline __m256i finish32(const Floats32& t, const ByteClamp& clamp) {
+  const auto round = [&](__m256 v) { return _mm256_cvtps_epi32(_mm256_min_ps(v, clamp.hi)); };
+  return pack_bytes(round(t.v[0]), round(t.v[1]), round(t.v[2]), round(t.v[3]), clamp);
+}
+
+// AddParams in registers.
+struct AddVec {
+  __m256 ma, mb, bias_a, bias_b;
+  ByteClamp clamp;
+};
+[[maybe_unused]] static inline AddVec load_add(const AddParams& p) {
+  return {_mm256_set1_ps(p.ma), _mm256_set1_ps(p.mb), center_bias(p.za), center_bias(p.zb),
+          load_byte_clamp(p.clamp)};
+}
+[[maybe_unused]] static inline __m256i add32(__m256i a, __m256i b, const AddVec& p) {
+  const Floats32 va = center32(a, p.bias_a), vb = center32(b, p.bias_b);
+  Floats32 t;
+  for (int i = 0; i < 4; ++i) {
+    t.v[i] = _mm256_add_ps(_mm256_mul_ps(va.v[i], p.ma), _mm256_mul_ps(vb.v[i], p.mb));
+  }
+  return finish32(t, p.clamp);
+}
+
+// A table of 256 bytes for lookup32: 16 chunks of 16. pshufb reads a chunk with the low 4 bits of
+// an index and gives 0 where the index is negative. So in each half of the table the index goes
+// down by 16 from chunk to chunk, chunk k contributes to every index from 16 k on, and holds the
+// difference (by XOR) to chunk k - 1.
+struct TableVec {
+  __m128i chunk[16];
+};
+[[maybe_unused]] static inline TableVec load_table(const Act* table) {
+  TableVec t;
+  for (int k = 0; k < 16; ++k)
+    t.chunk[k] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * k));
+  for (int k = 15; k > 0; --k) {
+    if (k != 8) t.chunk[k] = _mm_xor_si128(t.chunk[k], t.chunk[k - 1]);
+  }
+  return t;
+}
+[[maybe_unused]] static inline __m256i lookup32(__m256i x, const TableVec& t) {
+  const __m256i step = _mm256_set1_epi8(16);
+  __m256i low = x, high = _mm256_xor_si256(x, _mm256_set1_epi8(-128));
+  __m256i y = _mm256_setzero_si256(), z = y;
+  for (int k = 0; k < 8; ++k) {
+    y = _mm256_xor_si256(y, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t.chunk[k]), low));
+    z = _mm256_xor_si256(z, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t.chunk[k + 8]), high));
+    low = _mm256_subs_epi8(low, step);  // saturating: what is negative stays so
+    high = _mm256_subs_epi8(high, step);
+  }
+  return _mm256_xor_si256(y, z);
+}
+
+[[maybe_unused]] static inline __m256i load32(const Act* x) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+}
+[[maybe_unused]] static inline void store32(Act* y, __m256i v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), v);
+}
+[[maybe_unused]] static inline __m256i load8(const Act* x) {
+  return _mm256_castsi128_si256(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)));
+}
+[[maybe_unused]] static inline void store8(Act* y, __m256i v) {
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(v));
+}
+
+// Walks a row of n bytes: `wide(i)` does 32 from i on, `narrow(i)` 8, `one(i)` 1. Where `again`
+// allows an element to be computed twice (the output is none of the inputs), the last vector
+// overlaps the one before it.
+template <class Wide, class Narrow, class One>
+[[maybe_unused]] static inline void walk_row(size_t n, bool again, Wide wide, Narrow narrow,
+                                             One one) {
+  size_t i = 0;
+  for (; i + 32 <= n; i += 32) wide(i);
+  if (again && n >= 32) {
+    if (i < n) wide(n - 32);
+    return;
+  }
+  for (; i + 8 <= n; i += 8) narrow(i);
+  if (again && n >= 8) {
+    if (i < n) narrow(n - 8);
+    return;
+  }
+  for (; i < n; ++i) one(i);
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
 [[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
                                                    const Epilogue& e) {
   if (e.table) {
-    for (int i = 0; i < n; ++i) y[i] = e.table[y[i]];
+    int i = 0;
+    if (n >= 64) {
+      const TableVec table = load_table(e.table);
+      for (; i + 32 <= n; i += 32) store32(y + i, lookup32(load32(y + i), table));
+    }
+    for (; i < n; ++i) y[i] = e.table[y[i]];
   }
   if (!residual) return;
-  const ClampVec clamp = load_clamp(e.add.clamp);
-  const __m256 ma = _mm256_set1_ps(e.add.ma), mb = _mm256_set1_ps(e.add.mb);
-  const __m256i za = _mm256_set1_epi32(e.add.za), zb = _mm256_set1_epi32(e.add.zb);
-  int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 ta = _mm256_mul_ps(widen8(y + i, za), ma);
-    const __m256 tb = _mm256_mul_ps(widen8(residual + i, zb), mb);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(y + i),
-                     pack8(finish8(_mm256_add_ps(ta, tb), clamp)));
-  }
-  for (; i < n; ++i) y[i] = requantize_add(y[i], residual[i], e.add);
+  const AddVec p = load_add(e.add);
+  walk_row(
+      static_cast<size_t>(n), false,
+      [&](size_t i) { store32(y + i, add32(load32(y + i), load32(residual + i), p)); },
+      [&](size_t i) { store8(y + i, add32(load8(y + i), load8(residual + i), p)); },
+      [&](size_t i) { y[i] = requantize_add(y[i], residual[i], e.add); });
 }
 
 // Epilogue over a row of n accumulators in memory.

@@ -7,12 +7,12 @@
 namespace lightkern::table {
 
 struct Args {
-  const Act* x;             // [rows][cols]
-  ptrdiff_t x_stride;       // bytes between rows
-  Act* y;                   // [rows][cols]
+  const Act* x;        // [rows][cols]
+  ptrdiff_t x_stride;  // bytes between rows
+  Act* y;              // [rows][cols]
   ptrdiff_t y_stride;
   size_t rows, cols;
-  const Act* table;         // [256], indexed by the byte of the memory value
+  const Act* table;  // [256], indexed by the byte of the memory value
 };
 
 struct Kernel {

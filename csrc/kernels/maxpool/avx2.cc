@@ -1,0 +1,96 @@
+// maxpool on AVX2: pmaxub over the window, 64, 32, 16 or 8 channels at a time; bound by the loads.
+#include "kernels/simd/avx2.h"
+
+#include "kernels/maxpool/maxpool.h"
+
+namespace lightkern::maxpool {
+namespace {
+
+// The inputs that one output sees.
+struct View {
+  const Act* x;
+  ptrdiff_t row, col;  // bytes between taps
+  int rows, cols;
+};
+
+template <class Vector, class Load, class Max>
+inline Vector reduce(const View& v, size_t c, Load load, Max max) {
+  const Act* row = v.x + c;
+  Vector most = load(row);
+  for (int i = 0; i < v.rows; ++i, row += v.row) {
+    const Act* x = row;
+    for (int j = 0; j < v.cols; ++j, x += v.col) most = max(most, load(x));
+  }
+  return most;
+}
+
+inline void wide(const View& v, size_t c, Act* y) {
+  const auto max = [](__m256i a, __m256i b) { return _mm256_max_epu8(a, b); };
+  store32(y + c, reduce<__m256i>(v, c, load32, max));
+}
+
+inline void sixteen(const View& v, size_t c, Act* y) {
+  const auto load = [](const Act* x) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  };
+  const auto max = [](__m128i a, __m128i b) { return _mm_max_epu8(a, b); };
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y + c), reduce<__m128i>(v, c, load, max));
+}
+
+inline void eight(const View& v, size_t c, Act* y) {
+  const auto load = [](const Act* x) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+  };
+  const auto max = [](__m128i a, __m128i b) { return _mm_max_epu8(a, b); };
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(y + c), reduce<__m128i>(v, c, load, max));
+}
+
+inline void one(const View& v, size_t c, Act* y) {
+  const auto load = [](const Act* x) { return *x; };
+  y[c] = reduce<Act>(v, c, load, [](Act a, Act b) { return a > b ? a : b; });
+}
+
+inline void pixel(const View& v, size_t channels, Act* y) {
+  size_t c = 0;
+  for (; c + 32 <= channels; c += 32) wide(v, c, y);
+  if (c == channels) return;
+  if (channels >= 32) return wide(v, channels - 32, y);
+  if (channels >= 16) {
+    sixteen(v, 0, y);
+    if (channels > 16) sixteen(v, channels - 16, y);
+  } else if (channels >= 8) {
+    eight(v, 0, y);
+    if (channels > 8) eight(v, channels - 8, y);
+  } else {
+    for (; c < channels; ++c) one(v, c, y);
+  }
+}
+
+void run(const Args& args) {
+  const Window& win = args.window;
+  Act* y = args.y;
+  for (int row = args.row_begin; row < args.row_end; ++row) {
+    const int y0 = row * win.stride_h - win.top;
+    const Taps ky = taps_inside(y0, win.kernel_h, win.dilation_h, win.h);
+    for (int col = 0; col < args.out_w; ++col, y += args.y_pixel_stride) {
+      const int x0 = col * win.stride_w - win.left;
+      const Taps kx = taps_inside(x0, win.kernel_w, win.dilation_w, win.w);
+      const ptrdiff_t first = static_cast<ptrdiff_t>(y0 + ky.first * win.dilation_h) * win.w + x0 +
+                              kx.first * win.dilation_w;
+      const View view = {args.x + first * args.x_pixel_stride,
+                         static_cast<ptrdiff_t>(win.dilation_h) * win.w * args.x_pixel_stride,
+                         win.dilation_w * args.x_pixel_stride, ky.last - ky.first,
+                         kx.last - kx.first};
+      pixel(view, args.channels, y);
+    }
+  }
+}
+
+constexpr Kernel kKernels[] = {{"maxpool_s8_32_avx2", run}};
+
+}  // namespace
+
+extern const Table avx2;
+constexpr Table avx2 = make_table(kKernels);
+
+}  // namespace lightkern::maxpool
