@@ -41,7 +41,8 @@ class Style:
     Attributes
     ----------
     weight : str
-        "random", "safe" (no pair can saturate 16 bits), "max" (all 127), "min" (all -127), "alternate" (127, -127, 127, ...) or "zero".
+        "random", "safe" (no pair can saturate 16 bits), "max" (all 127), "min" (all -127), "alternate" (127, -127,
+        127, ...) or "zero".
     zero_point : int or None
         Of every free tensor; None draws one each.
     spread : float

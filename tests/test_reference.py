@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from builders import INPUTS, WEIGHTS, Net, Style, inputs, random_model
+from elements import ELEMENT, Quants
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -18,209 +17,7 @@ from strategies import ONE_NODE, one_node_models, random_models
 from lightkern import float_ops, reference
 from lightkern.graph import Node
 from lightkern.model import Model, Quant
-from lightkern.opset import CLAMPED, MODEL_OPS, broadcast_kind
-
-Quants = dict[str, Quant]
-
-
-def f32(x: float) -> float:
-    """Round to float32. One operation on float32 values in float64, rounded again, equals the float32 operation."""
-    with np.errstate(over="ignore"):
-        return float(np.float32(x))
-
-
-def to_int8(t: float, y: Quant, clamp: list[int]) -> int:
-    """The definition of requantization on Python numbers; round() is half to even."""
-    return round(min(max(t, clamp[0] - y.zero_point), clamp[1] - y.zero_point)) + y.zero_point
-
-
-# The definition of each op for one element: at(index) returns y[index] of one image -------------------------------
-
-
-def _conv2d(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    x, sx, sy = xs[0], quants[node.inputs[0]], quants[node.output]
-    w, groups = node.params["weight"], node.attrs["groups"]
-    oc, kh, kw, icg = w.shape
-
-    def at(oy: int, ox: int, c: int) -> int:
-        acc = int(node.params["bias"][c])
-        for i, j, k in itertools.product(range(kh), range(kw), range(icg)):
-            row = oy * node.attrs["stride"][0] + i * node.attrs["dilation"][0] - node.attrs["padding"][0]
-            column = ox * node.attrs["stride"][1] + j * node.attrs["dilation"][1] - node.attrs["padding"][1]
-            if 0 <= row < x.shape[0] and 0 <= column < x.shape[1]:
-                value = int(x[row, column, c // (oc // groups) * icg + k]) - sx.zero_point
-                acc += int(w[c, i, j, k]) * value
-        m = f32(f32(sx.scale * float(node.params["weight_scale"][c])) / sy.scale)
-        return to_int8(f32(f32(acc) * m), sy, node.attrs["clamp"])
-
-    return at
-
-
-def _linear(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    sx, sy = quants[node.inputs[0]], quants[node.output]
-
-    def at(*index: int) -> int:
-        c = index[-1]
-        acc = int(node.params["bias"][c])
-        for w, q in zip(node.params["weight"][c], xs[0][index[:-1]], strict=True):
-            acc += int(w) * (int(q) - sx.zero_point)
-        m = f32(f32(sx.scale * float(node.params["weight_scale"][c])) / sy.scale)
-        return to_int8(f32(f32(acc) * m), sy, node.attrs["clamp"])
-
-    return at
-
-
-def _binary(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    a, b = xs
-    sa, sb, sy = (quants[name] for name in (*node.inputs, node.output))
-    kind = broadcast_kind(a.shape, b.shape)
-
-    def at(*index: int) -> int:
-        other = {"same": index, "channel": index[-1:], "pixel": (*index[:-1], 0), "scalar": (0,)}[kind]
-        other = (0,) * (b.ndim - len(other)) + tuple(other)
-        va, vb = int(a[index]) - sa.zero_point, int(b[other]) - sb.zero_point
-        if node.op == "mul":
-            t = f32(va * vb * f32(f32(sa.scale * sb.scale) / sy.scale))
-        else:
-            first, second = f32(va * f32(sa.scale / sy.scale)), f32(vb * f32(sb.scale / sy.scale))
-            t = f32(first + second if node.op == "add" else first - second)
-        return to_int8(t, sy, node.attrs["clamp"])
-
-    return at
-
-
-def _prelu(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    sx, sy = quants[node.inputs[0]], quants[node.output]
-
-    def at(*index: int) -> int:
-        v = int(xs[0][index]) - sx.zero_point
-        slope = float(node.params["slope"][index[-1]])
-        m = f32(sx.scale / sy.scale) if v >= 0 else f32(f32(sx.scale * slope) / sy.scale)
-        return to_int8(f32(v * m), sy, node.attrs["clamp"])
-
-    return at
-
-
-def _pool(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    x, sx, sy = xs[0], quants[node.inputs[0]], quants[node.output]
-    h, w, _ = x.shape
-
-    def at(oy: int, ox: int, c: int) -> int:
-        if node.op == "global_avg_pool":
-            values, count = [int(q) for q in x[:, :, c].ravel()], h * w
-        else:
-            (kh, kw), (sh, sw) = node.attrs["kernel"], node.attrs["stride"]
-            (dh, dw), padding = node.attrs.get("dilation", (1, 1)), node.attrs["padding"]
-            rows = [oy * sh + i * dh - padding[0] for i in range(kh)]
-            columns = [ox * sw + j * dw - padding[1] for j in range(kw)]
-            values = [int(x[r, s, c]) for r in rows for s in columns if 0 <= r < h and 0 <= s < w]
-            count = kh * kw if node.attrs.get("count_include_pad") else len(values)
-        if node.op == "max_pool":
-            return max(values)
-        acc = sum(q - sx.zero_point for q in values)
-        return to_int8(f32(acc * f32(f32(sx.scale / sy.scale) / count)), sy, node.attrs["clamp"])
-
-    return at
-
-
-def _softmax(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    sy = quants[node.output]
-
-    def at(*index: int) -> int:
-        row = [int(q) for q in xs[0][index[:-1]]]
-        e = [int(node.params["exp"][max(row) - q]) for q in row]
-        m = f32(f32(1 / sy.scale) / f32(sum(e)))
-        return to_int8(f32(f32(e[index[-1]]) * m), sy, [-128, 127])
-
-    return at
-
-
-def _resize(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    x = xs[0]
-
-    def at(oy: int, ox: int, c: int) -> int:
-        acc = 0
-        for dy, dx in itertools.product((0, 1), (0, 1)):
-            row = min(int(node.params["y_low"][oy]) + dy, x.shape[0] - 1)
-            column = min(int(node.params["x_low"][ox]) + dx, x.shape[1] - 1)
-            fy, fx = int(node.params["y_fraction"][oy]), int(node.params["x_fraction"][ox])
-            acc += int(x[row, column, c]) * (fy if dy else 2048 - fy) * (fx if dx else 2048 - fx)
-        return (acc + 2**21) // 2**22
-
-    return at
-
-
-def _pad(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    sy, (top, left, _, _) = quants[node.output], node.attrs["padding"]
-
-    def at(oy: int, ox: int, c: int) -> int:
-        row, column = oy - top, ox - left
-        if 0 <= row < xs[0].shape[0] and 0 <= column < xs[0].shape[1]:
-            return int(xs[0][row, column, c])
-        return to_int8(f32(f32(node.attrs["value"]) / sy.scale), sy, [-128, 127])
-
-    return at
-
-
-def _concat(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    axis = node.attrs["axis"]
-
-    def at(*index: int) -> int:
-        i = index[axis]
-        for x in xs:
-            if i < x.shape[axis]:
-                return int(x[(*index[:axis], i, *index[axis + 1 :])])
-            i -= x.shape[axis]
-        raise IndexError(index)
-
-    return at
-
-
-def _slice(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    axis, begin = node.attrs["axis"], node.attrs["begin"]
-    return lambda *index: int(xs[0][(*index[:axis], index[axis] + begin, *index[axis + 1 :])])
-
-
-def _shuffle(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    groups = node.attrs["groups"]
-    each = xs[0].shape[-1] // groups
-    return lambda *index: int(xs[0][(*index[:-1], index[-1] % groups * each + index[-1] // groups)])
-
-
-def _reshape(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    def source_order(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """All indices of a canonical shape in the element order of the source model."""
-        if len(shape) == 3 and node.attrs["order"] == "CHW":
-            return [(h, w, c) for c, h, w in itertools.product(range(shape[2]), range(shape[0]), range(shape[1]))]
-        return list(itertools.product(*map(range, shape)))
-
-    origin = dict(zip(source_order(tuple(node.attrs["shape"])), source_order(xs[0].shape), strict=True))
-    return lambda *index: int(xs[0][origin[index]])
-
-
-def _table(node: Node, xs: list[np.ndarray], quants: Quants) -> Callable[..., int]:
-    return lambda *index: int(node.params["table"][int(xs[0][index]) + 128])
-
-
-ELEMENT: dict[str, Callable[[Node, list[np.ndarray], Quants], Callable[..., int]]] = {
-    "conv2d": _conv2d,
-    "linear": _linear,
-    "add": _binary,
-    "sub": _binary,
-    "mul": _binary,
-    "prelu": _prelu,
-    "global_avg_pool": _pool,
-    "avg_pool": _pool,
-    "max_pool": _pool,
-    "softmax": _softmax,
-    "resize": _resize,
-    "pad": _pad,
-    "concat": _concat,
-    "slice": _slice,
-    "channel_shuffle": _shuffle,
-    "reshape": _reshape,
-    "table": _table,
-}
+from lightkern.opset import CLAMPED, MODEL_OPS
 
 
 def test_every_op_is_defined_and_tested() -> None:
@@ -314,24 +111,6 @@ def test_finish(t: float, zero_point: int, clamp: tuple[int, int], wanted: int) 
     assert y.tolist() == [wanted]
 
 
-def test_multiplier_is_rounded_after_each_operation() -> None:
-    """(sx * sw) / sy and sx * (sw / sy) differ in the last bit often enough to change a result."""
-    rng = np.random.default_rng(5)
-    a, w, y = (rng.uniform(0.001, 1, 1000).astype(np.float32) for _ in range(3))
-    assert (a * w / y != a * (w / y)).any()
-    for i in np.flatnonzero(a * w / y != a * (w / y))[:50]:
-        net = Net(rng, Style(clamp="none"))
-        x = net.input((1,), quant=Quant(float(a[i]), 0))
-        net.quants[net.linear(x, 1)] = Quant(float(y[i]), 0)
-        net.nodes[0].params.update(weight=np.array([[127]], np.int8), weight_scale=w[i : i + 1])
-        net.nodes[0].params["bias"] = np.array([0], np.int32)
-        model = net.model("t0")
-        for q in (-128, -3, 1, 77, 127):
-            m = np.float32(np.float32(a[i] * w[i]) / y[i])
-            t = float(np.float32(127 * q) * m)
-            assert reference.run(model, np.array([[q]], np.int8)).item() == round(min(max(t, -128), 127))
-
-
 def test_accumulators_near_the_int32_limit_are_exact() -> None:
     k = 2**31 // (127 * 255) - 1
     net = Net(np.random.default_rng(0), Style(weight="max", clamp="none"))
@@ -369,3 +148,100 @@ def test_images_of_a_batch_are_independent(case: tuple[Model, np.ndarray]) -> No
         part = reference.run(model, x[i : i + 1])
         for a, b in zip(*([y] if isinstance(y, np.ndarray) else y.values() for y in (whole, part)), strict=True):
             assert_array_equal(a[i : i + 1], b)
+
+
+# Each float step is rounded by itself --------------------------------------------------------------------------------
+
+
+def _check_where_another_order_differs(node: Node, xs: list[np.ndarray], quants: Quants, wrong: np.ndarray) -> int:
+    """Compare with the definition where a slightly different formula gives another int8; return how many places."""
+    y = reference.evaluate(node, xs, quants)
+    places = np.argwhere(y != reference.finish(wrong.astype(np.float32), quants[node.output]))
+    for image, *index in places[:20].tolist():
+        at = ELEMENT[node.op](node, [x[image] for x in xs], quants)
+        assert int(y[(image, *index)]) == at(*index), (image, index)
+    return len(places)
+
+
+def _scale(rng: np.random.Generator, around: float) -> float:
+    return float(np.float32(around * rng.uniform(0.5, 2)))
+
+
+def test_rounding_order_of_conv_and_linear() -> None:
+    rng, c = np.random.default_rng(0), 50_000
+    sx, sy = _scale(rng, 0.02), _scale(rng, 0.05)
+    sw = rng.uniform(1e-7, 1e-6, c).astype(np.float32)
+    a, y = np.float32(sx), np.float32(sy)
+    m = a * sw / y
+    bias = np.rint((rng.integers(-100, 100, c) + 0.5) / m).astype(np.int32)
+    params = {"weight": np.zeros((c, 1), np.int8), "weight_scale": sw, "bias": bias}
+    node = Node("linear", "linear", ["x"], "y", {"clamp": [-128, 127]}, params)
+    quants = {"x": Quant(sx, 0), "y": Quant(sy, 3)}
+    xs = [np.zeros((1, 1), np.int8)]
+    acc = bias.astype(np.float32)
+    for wrong in (acc * (a * (sw / y)), acc * (a / y * sw), bias.astype(np.float64) * m, a * sw * acc / y):
+        assert _check_where_another_order_differs(node, xs, quants, wrong[None])
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul"])
+def test_rounding_order_of_binary_ops(op: str) -> None:
+    rng, found = np.random.default_rng(1), [0, 0]
+    qa, qb = (q.reshape(-1, 1).astype(np.int8) for q in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)))
+    for _ in range(40):
+        sa, sb, sy = _scale(rng, 0.03), _scale(rng, 0.03), _scale(rng, 0.05)
+        if op == "mul":  # one product lands between two integers
+            sb = float(np.float32((rng.integers(20, 100) + 0.5) * sy / sa / float(rng.integers(40, 100) * 101)))
+        quants = {"a": Quant(sa, 7), "b": Quant(sb, -9), "y": Quant(sy, 0)}
+        node = Node(op, op, ["a", "b"], "y", {"clamp": [-128, 127]})
+        va, vb = qa.astype(np.float32) - np.float32(7), qb.astype(np.float32) + np.float32(9)
+        a, b, y = np.float32(sa), np.float32(sb), np.float32(sy)
+        ma, mb = a / y, b / y if op != "sub" else -(b / y)
+        wrongs = [va * vb * (ma * b), va * vb * (a * (b / y))]
+        if op != "mul":
+            exact = va.astype(np.float64) * ma + vb.astype(np.float64) * mb  # neither product nor sum rounded
+            fused = va.astype(np.float64) * ma + (vb * mb).astype(np.float64)  # one product not rounded
+            wrongs = [exact, fused]
+        for i, wrong in enumerate(wrongs):
+            found[i] += _check_where_another_order_differs(node, [qa, qb], quants, wrong)
+    assert min(found) > 0, found
+
+
+def test_rounding_order_of_prelu() -> None:
+    rng, c, found = np.random.default_rng(2), 100_000, 0
+    for _ in range(10):
+        sx, sy = _scale(rng, 0.05), _scale(rng, 0.03)
+        slope = rng.uniform(0.1, 1, c).astype(np.float32)
+        node = Node("prelu", "prelu", ["x"], "y", {"clamp": [-128, 127]}, {"slope": slope})
+        q = rng.integers(-128, 0, (1, c)).astype(np.int8)
+        wrong = q.astype(np.float32) * (np.float32(sx) / np.float32(sy) * slope)
+        found += _check_where_another_order_differs(node, [q], {"x": Quant(sx, 0), "y": Quant(sy, 0)}, wrong)
+    assert found
+
+
+def test_rounding_order_of_pools() -> None:
+    rng, found = np.random.default_rng(3), 0
+    x = rng.integers(-128, 128, (500, 7, 3, 40)).astype(np.int8)
+    total = x.astype(np.int32).sum(axis=(1, 2), keepdims=True).astype(np.float32)
+    for _ in range(60):
+        sy = _scale(rng, 0.01)
+        half = float(rng.integers(20, 100) + 0.5)  # one total lands between two integers
+        sx = float(np.float32(half * 21 * sy / abs(float(total.ravel()[rng.integers(total.size)]) or 1.0)))
+        quants = {"x": Quant(sx, 0), "y": Quant(sy, 0)}
+        node = Node("global_avg_pool", "pool", ["x"], "y", {"clamp": [-128, 127]})
+        wrong = total * (np.float32(sx) / (np.float32(sy) * np.float32(21)))
+        found += _check_where_another_order_differs(node, [x], quants, wrong)
+    assert found
+
+
+def test_rounding_order_of_softmax() -> None:
+    rng, found = np.random.default_rng(4), 0
+    for _ in range(12):
+        sx, sy = _scale(rng, 0.05), _scale(rng, 1 / 256)
+        exp = np.rint(2**23 * np.exp(-np.arange(256) * sx)).astype(np.int32)
+        q = rng.integers(-128, 128, (20_000, 4)).astype(np.int8)
+        node = Node("softmax", "softmax", ["x"], "y", {}, {"exp": exp})
+        e = exp[q.max(axis=1, keepdims=True).astype(np.int32) - q].astype(np.float32)
+        total = e.astype(np.int64).sum(axis=1, keepdims=True).astype(np.float32)
+        wrong = e * (np.float32(1) / (np.float32(sy) * total))
+        found += _check_where_another_order_differs(node, [q], {"x": Quant(sx, 0), "y": Quant(sy, -128)}, wrong)
+    assert found
