@@ -31,7 +31,7 @@ LEAST_SHARE = 1 / 32
 """Channels smaller than this share of the largest one are not enlarged further."""
 
 HEADROOM = 1.25
-"""Where an upper clamp (ReLU6) must hold for enlarged channels too: unseen values may exceed the seen by this factor."""
+"""Where an upper clamp (ReLU6) must hold for enlarged channels: unseen values may exceed the seen by this."""
 
 
 def equalize(graph: Graph, stats: Mapping[str, TensorStats]) -> dict[str, float]:
@@ -89,7 +89,7 @@ def _shares(
         if any(node.output == name and node.attrs.get("limits", (0, np.inf))[1] < np.inf for node in graph.nodes):
             own = own * HEADROOM
         np.maximum.at(share, at, own)
-    return np.minimum(share, 1.0)
+    return np.asarray(np.minimum(share, 1.0))
 
 
 def _positions(roots: Array, group: Array) -> tuple[Array, Array]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from ..graph import Array, Graph, Node
 from ..model import Model, Quant
 from .calibration import Calibration
@@ -19,8 +21,9 @@ from .options import CompressOptions
 from .ranges import choose_quants
 from .report import measure, rows
 from .rewrite import editable
+from .rounding import input_moments, round_adaptively, round_by_hessian
 from .simulate import quantize_in_order
-from .weights import QuantizedWeights, quantize_weights
+from .weights import QuantizedWeights, round_nearest, weight_scales
 
 __all__ = ["compress"]
 
@@ -110,13 +113,16 @@ def compress(
 
 
 def _decide(node: Node, xs: list[Array], quants: Mapping[str, Quant], options: CompressOptions) -> QuantizedWeights:
-    return quantize_weights(
-        node,
-        quants[node.inputs[0]],
-        quants[node.output],
-        per_channel=options.per_channel,
-        saturation_free=options.saturation_free,
-    )
+    """Integer weights of one layer, given its int8 inputs."""
+    x, y, safe = quants[node.inputs[0]], quants[node.output], options.saturation_free
+    scale, increase = weight_scales(node, x, y, per_channel=options.per_channel, saturation_free=safe)
+    if options.rounding == "nearest":
+        q = round_nearest(node, scale)
+    else:
+        moments = input_moments(node, xs, x, options.seed, centered=options.bias_correction)
+        learn = round_by_hessian if options.rounding == "hessian" else round_adaptively
+        q = learn(node, scale, moments, saturation_free=safe)
+    return QuantizedWeights(q, scale, node.params["bias"].astype(np.float64), increase)
 
 
 def _resolve(options: CompressOptions | None, changes: dict[str, Any]) -> CompressOptions:

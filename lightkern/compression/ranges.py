@@ -52,7 +52,7 @@ def choose_quants(graph: Graph, stats: Mapping[str, TensorStats], options: Compr
         if fixed & members:
             quants.update(dict.fromkeys(members, SOFTMAX))
             continue
-        bounds = [ranges[name] for name in members] + _pad_values(graph, members)
+        bounds = [ranges[name] for name in members]
         quant = quantization(min(b[0] for b in bounds), max(b[1] for b in bounds))
         quants.update(dict.fromkeys(members, quant))
     _raise_scales(graph, quants)
@@ -110,11 +110,6 @@ def _shared(graph: Graph) -> list[set[str]]:
                 merged = group[node.output] | group[name]
                 group.update(dict.fromkeys(merged, merged))
     return list({id(members): members for members in group.values()}.values())
-
-
-def _pad_values(graph: Graph, members: set[str]) -> list[Range]:
-    values = [float(n.attrs["value"]) for n in graph.nodes if n.op == "pad" and n.output in members]
-    return [(min(v, 0.0), max(v, 0.0)) for v in values]
 
 
 def _raise_scales(graph: Graph, quants: dict[str, Quant]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from ..graph import Array, Node
 from ..model import MAX_ACCUMULATOR, Quant
 
-__all__ = ["QuantizedWeights", "is_depthwise", "pair_excess", "quantize_weights", "weight_scales"]
+__all__ = ["QuantizedWeights", "integer_bias", "is_depthwise", "pair_excess", "round_nearest", "weight_scales"]
 
 PAIR_LIMIT = 128
 """Greatest sum of a pair's positive parts (and, negated, of its negative parts) that ``vpmaddubsw`` adds exactly."""
@@ -105,7 +105,7 @@ def weight_scales(node: Node, x: Quant, y: Quant, *, per_channel: bool, saturati
     return np.nextafter(scale.astype(np.float32), np.float32(np.inf)), increase
 
 
-def round_nearest(node: Node, scale: Array, *, saturation_free: bool) -> Array:
+def round_nearest(node: Node, scale: Array) -> Array:
     """Weights to the nearest integer [oc, ...] int8; `scale` float32 [oc]."""
     weight = node.params["weight"].astype(np.float64)
     q = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)).astype(np.float64))
@@ -118,10 +118,3 @@ def integer_bias(weights: QuantizedWeights, x: Quant) -> Array:
     sums = np.abs(weights.weight.reshape(len(weights.weight), -1).astype(np.int64)).sum(axis=1) * 255
     limit = np.maximum(MAX_ACCUMULATOR - sums, 0)
     return np.asarray(np.clip(np.rint(weights.bias / unit), -limit, limit).astype(np.int32))
-
-
-def quantize_weights(node: Node, x: Quant, y: Quant, *, per_channel: bool, saturation_free: bool) -> QuantizedWeights:
-    """Integer weights of a conv2d or linear node, each rounded by itself."""
-    scale, increase = weight_scales(node, x, y, per_channel=per_channel, saturation_free=saturation_free)
-    q = round_nearest(node, scale, saturation_free=saturation_free)
-    return QuantizedWeights(q, scale, node.params["bias"].astype(np.float64), increase)
