@@ -1,0 +1,67 @@
+// Byte shuffles on 128 bits, for kernels of any x86 level from SSE4.1 on.
+#pragma once
+
+#include <smmintrin.h>
+
+#include "base/types.h"
+
+namespace lightkern {
+
+[[maybe_unused]] static inline __m128i load16(const uint8_t* x) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+}
+[[maybe_unused]] static inline void store16(uint8_t* y, __m128i v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y), v);
+}
+[[maybe_unused]] static inline __m128i load_half(const uint8_t* x) {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+}
+[[maybe_unused]] static inline void store_half(uint8_t* y, __m128i v) {
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(y), v);
+}
+
+// 16 bytes of each of three parts to 48: byte i of the output is byte i / 3 of part i % 3.
+[[maybe_unused]] static inline void interleave3(__m128i a, __m128i b, __m128i c, uint8_t* y) {
+  const char z = -128;
+  const auto merge = [&](__m128i ma, __m128i mb, __m128i mc) {
+    return _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(a, ma), _mm_shuffle_epi8(b, mb)), _mm_shuffle_epi8(c, mc));
+  };
+  store16(y, merge(_mm_setr_epi8(0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z, 5),
+                   _mm_setr_epi8(z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z),
+                   _mm_setr_epi8(z, z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z)));
+  store16(y + 16, merge(_mm_setr_epi8(z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10, z),
+                        _mm_setr_epi8(5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10),
+                        _mm_setr_epi8(z, 5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z)));
+  store16(y + 32, merge(_mm_setr_epi8(z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z, z),
+                        _mm_setr_epi8(z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z),
+                        _mm_setr_epi8(10, z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15)));
+}
+
+// 16 bytes of each of four parts to 64.
+[[maybe_unused]] static inline void interleave4(__m128i a, __m128i b, __m128i c, __m128i d, uint8_t* y) {
+  const __m128i ac_lo = _mm_unpacklo_epi8(a, c), ac_hi = _mm_unpackhi_epi8(a, c);
+  const __m128i bd_lo = _mm_unpacklo_epi8(b, d), bd_hi = _mm_unpackhi_epi8(b, d);
+  store16(y, _mm_unpacklo_epi8(ac_lo, bd_lo));
+  store16(y + 16, _mm_unpackhi_epi8(ac_lo, bd_lo));
+  store16(y + 32, _mm_unpacklo_epi8(ac_hi, bd_hi));
+  store16(y + 48, _mm_unpackhi_epi8(ac_hi, bd_hi));
+}
+
+// The transpose of 8 rows of 8 bytes: out[k] holds columns 2 k (low half) and 2 k + 1.
+struct Columns8 {
+  __m128i pair[4];
+};
+[[maybe_unused]] static inline Columns8 transpose8(const uint8_t* x, ptrdiff_t stride) {
+  __m128i a[4], b[4];
+  for (int i = 0; i < 4; ++i) {
+    a[i] = _mm_unpacklo_epi8(load_half(x + 2 * i * stride), load_half(x + (2 * i + 1) * stride));
+  }
+  for (int i = 0; i < 2; ++i) {
+    b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
+  }
+  return {{_mm_unpacklo_epi32(b[0], b[2]), _mm_unpackhi_epi32(b[0], b[2]), _mm_unpacklo_epi32(b[1], b[3]),
+           _mm_unpackhi_epi32(b[1], b[3])}};
+}
+
+}  // namespace lightkern
