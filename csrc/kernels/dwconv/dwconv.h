@@ -41,9 +41,10 @@ struct Weights {
 
 struct Kernel {
   const char* name;
-  int block;                                // channels per packed block
-  int rows;                                 // output rows that are cheapest together
-  const char* (*refuses)(const Geometry&);  // null if the kernel takes this geometry, else why not
+  int block;  // channels per packed block
+  int rows;   // output rows that are cheapest together
+  const char* (*refuses)(const Geometry&,
+                         const Weights&);  // null if the kernel takes it, else why not
   size_t (*scratch_bytes)(const Geometry&);
   size_t (*packed_bytes)(const Geometry&);
   void (*pack)(const Geometry&, const Weights&, void* packed);
@@ -62,6 +63,10 @@ LIGHTKERN_DECLARE_REGISTRY(Kernel)
 
 // Pairs of image rows that an output row (with two sets: two output rows) needs.
 constexpr int row_pairs(int kh, int sets) { return (kh + sets) / 2; }
+
+// Whether |acc * multiplier| stays below 2^31 whatever the input: then results may be clamped after
+// their conversion to integers. Only absurd multipliers fail.
+bool products_fit_int32(const Geometry&, const Weights&);
 
 size_t row_pair_block_bytes(const Geometry&, int block, int sets);
 size_t row_pair_bytes(const Geometry&, int block, int sets);  // of all blocks

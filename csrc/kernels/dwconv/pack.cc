@@ -1,3 +1,5 @@
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "kernels/dwconv/dwconv.h"
@@ -20,6 +22,16 @@ int32_t effective_bias(const Geometry& g, const Weights& from, int c) {
 }
 
 }  // namespace
+
+bool products_fit_int32(const Geometry& g, const Weights& from) {
+  const int taps = g.kh * g.kw;
+  for (int c = 0; c < g.c; ++c) {
+    double most = std::abs(static_cast<double>(from.bias[c]));
+    for (int tap = 0; tap < taps; ++tap) most += 255 * std::abs(from.weight[c * taps + tap]);
+    if (most * from.multiplier[c] > 2147483000.0) return false;
+  }
+  return true;
+}
 
 size_t row_pair_block_bytes(const Geometry& g, int block, int sets) {
   const int pairs = row_pairs(g.kh, sets);

@@ -16,7 +16,7 @@ const int8_t* weights_of(const Geometry& g, const void* packed) {
   return reinterpret_cast<const int8_t*>(static_cast<const Channel*>(packed) + g.c);
 }
 
-const char* refuses(const Geometry&) { return nullptr; }
+const char* refuses(const Geometry&, const Weights&) { return nullptr; }
 
 size_t scratch_bytes(const Geometry&) { return 0; }
 

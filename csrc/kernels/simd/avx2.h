@@ -48,13 +48,14 @@ struct ClampVec {
 struct ByteClamp {
   __m256 hi;
   __m256i zero_point16;  // 16-bit lanes
-  __m256i lo8;           // the limit itself, memory domain
+  __m256i lo8, hi8;      // the limits themselves, memory domain
 };
 
 [[maybe_unused]] static inline ByteClamp load_byte_clamp(const Clamp& clamp) {
   const int32_t lo = static_cast<int32_t>(clamp.lo) + clamp.zero_point;
+  const int32_t hi = static_cast<int32_t>(clamp.hi) + clamp.zero_point;
   return {_mm256_set1_ps(clamp.hi), _mm256_set1_epi16(static_cast<int16_t>(clamp.zero_point)),
-          _mm256_set1_epi8(static_cast<char>(lo))};
+          _mm256_set1_epi8(static_cast<char>(lo)), _mm256_set1_epi8(static_cast<char>(hi))};
 }
 
 // 8 accumulators, scaled, limited above and rounded; the rest is left to pack_bytes.
@@ -62,6 +63,12 @@ struct ByteClamp {
                                                     const ByteClamp& clamp) {
   return _mm256_cvtps_epi32(
       _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier), clamp.hi));
+}
+
+// The same where the packer has proved that no product reaches 2^31: the upper limit may then come
+// last too, min(pack_bytes(...), hi8). On Zen the float minimum and both conversions share two ports.
+[[maybe_unused]] static inline __m256i scale_round8_proved(__m256i acc, __m256 multiplier) {
+  return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier));
 }
 
 // Four results of scale_round8 to 32 bytes; each half holds four of a, four of b, of c, of d.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/lowering.h"
+#include "runtime/ops/gemm.h"
 
 namespace lightkern {
 namespace {
@@ -38,27 +39,22 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
   }
 }
 
-dwconv::Geometry geometry_of(const NodeDesc& node, const TensorView& x, const TensorView& y) {
-  const std::vector<int64_t>&kernel = node.attr("kernel", 2), &stride = node.attr("stride", 2),
-        &dilation = node.attr("dilation", 2), &padding = node.attr("padding", 4);
-  const auto at = [](const std::vector<int64_t>& values, size_t i) {
-    return static_cast<int>(values[i]);
-  };
-  return {x.h,
-          x.w,
-          x.c,
-          y.h,
-          y.w,
-          at(kernel, 0),
-          at(kernel, 1),
-          at(stride, 0),
-          at(stride, 1),
-          at(dilation, 0),
-          at(dilation, 1),
-          at(padding, 0),
-          at(padding, 1),
-          x.pixel_stride,
-          y.pixel_stride};
+dwconv::Geometry geometry_of(const Window& w) {
+  return {w.h,
+          w.w,
+          w.groups,
+          w.oh,
+          w.ow,
+          w.kh,
+          w.kw,
+          w.sh,
+          w.sw,
+          w.dh,
+          w.dw,
+          w.top,
+          w.left,
+          w.x_pixel_stride,
+          w.y_pixel_stride};
 }
 
 // Slices of 64 channels, a cache line. Bands: high enough that filling the kernel's rows does not
@@ -87,22 +83,22 @@ Step lower_depthwise(const LoweringContext& context, const Fused& fused) {
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
   dwconv::Args& args = state->args;
-  args.geometry = geometry_of(node, x, context.views[static_cast<size_t>(final_output(fused))]);
+  args.geometry = geometry_of(window_of_conv2d(context, fused));
   const dwconv::Geometry& g = args.geometry;
-  state->kernel = pick_kernel(dwconv::kRegistry, context.options, step,
-                              [&](const dwconv::Kernel& kernel) { return kernel.refuses(g); });
-  const dwconv::Kernel& kernel = *state->kernel;
-
   const int64_t taps = static_cast<int64_t>(g.kh) * g.kw;
   const float* weight_scale = node.array<float>("weight_scale", g.c);
   std::vector<float> multiplier(static_cast<size_t>(g.c));
   for (size_t c = 0; c < multiplier.size(); ++c)
     multiplier[c] = x.scale * weight_scale[c] / y.scale;
+  const dwconv::Weights weights = {node.array<int8_t>("weight", g.c * taps),
+                                   node.array<int32_t>("bias", g.c), multiplier.data(),
+                                   x.zero_point};
+  state->kernel =
+      pick_kernel(dwconv::kRegistry, context.options, step,
+                  [&](const dwconv::Kernel& kernel) { return kernel.refuses(g, weights); });
+  const dwconv::Kernel& kernel = *state->kernel;
   state->packed = Buffer(kernel.packed_bytes(g), context.options.guard);
-  kernel.pack(g,
-              {node.array<int8_t>("weight", g.c * taps), node.array<int32_t>("bias", g.c),
-               multiplier.data(), x.zero_point},
-              state->packed.as<void>());
+  kernel.pack(g, weights, state->packed.as<void>());
 
   state->epilogue = make_epilogue(context, fused);
   if (fused.table) {
