@@ -271,3 +271,14 @@ def test_several_inputs_and_outputs():
 def test_an_output_may_be_an_input_or_appear_inside():
     nodes = [node("Relu", "x", "r"), node("Neg", "r", "y")]
     check(model(nodes, {"x": (3, 4, 5)}, ["y", "r"]))
+
+
+def test_an_output_may_be_the_input_itself():
+    graph = check(model([node("Identity", "x")], {"x": (3, 4, 5)}), [])
+    assert graph.outputs[0].tensor == graph.inputs[0].tensor
+
+
+def test_affine_ops_per_channel_merge():
+    nodes = [node("Sub", "x mean", "t"), node("Div", "t deviation")]
+    constants = {"mean": weights(3, 1, 1), "deviation": np.abs(weights(3, 1, 1, seed=2)) + np.float32(0.5)}
+    check(model(nodes, {"x": (3, 4, 5)}, constants=constants), ["affine"])

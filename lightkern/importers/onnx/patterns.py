@@ -222,9 +222,9 @@ def insert_scaled(rewriter: Rewriter, node: Node, op: str, base: str, factor: fl
 
 
 def fold_affine(rewriter: Rewriter, node: Node) -> bool:
-    """Scalar affine after scalar affine; the identity; ``clip(x, 0, top) / top`` -> hard_sigmoid."""
+    """Affine after affine; the identity; ``clip(x, 0, top) / top`` -> hard_sigmoid."""
     if uniform(node) is None:
-        return False
+        return fold_vector(rewriter, node)
     line = rewriter.line(node.output)
     if abs(line.scale - 1) < _ROUNDING and line.offset == 0:
         rewriter.same[node.output] = line.base
@@ -237,6 +237,17 @@ def fold_affine(rewriter: Rewriter, node: Node) -> bool:
     if line.base != rewriter.resolve(node.inputs[0]):
         rewriter.replace_by_line(node, line)
     return False
+
+
+def fold_vector(rewriter: Rewriter, node: Node) -> bool:
+    """Per-channel affine after affine."""
+    below = rewriter.source(node)
+    if below is None or below.op != "affine":
+        return False
+    (s1, o1), (s2, o2) = ([n.params[k].astype(np.float64) for k in ("scale", "offset")] for n in (below, node))
+    node.inputs = [rewriter.resolve(below.inputs[0])]
+    node.params = {"scale": (s1 * s2).astype(np.float32), "offset": (o1 * s2 + o2).astype(np.float32)}
+    return True
 
 
 def fold_ramp(rewriter: Rewriter, node: Node) -> bool:
