@@ -68,13 +68,13 @@ def network() -> onnx.ModelProto:
 
 def attempt(source) -> str:
     """Import; say what came of it. Anything but the named exceptions propagates and fails the test."""
-    start = time.monotonic()
+    start = time.process_time()
     try:
         lk.load_onnx(source).validate()
         outcome = "imported"
     except NAMED as error:
         outcome = type(error).__name__
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     return outcome
 
 
@@ -300,9 +300,9 @@ def test_impossible_constants(op, constants, attributes):
 def test_very_long_graphs_take_linear_time():
     count = 5_000
     nodes = [helper.make_node(("Neg", "Relu")[i % 2], [f"t{i}"], [f"t{i + 1}"]) for i in range(count)]
-    start = time.monotonic()
+    start = time.process_time()
     lk.load_onnx(model(nodes, {"t0": (3,)}, [f"t{count}"]))
-    assert time.monotonic() - start < 15
+    assert time.process_time() - start < 15
 
 
 # -- external data --------------------------------------------------------------------------------------------------
