@@ -238,6 +238,12 @@ def test_weights_that_are_not_finite_name_the_tensor(value, name):
         lk.load_onnx(proto)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_float_attributes_must_be_finite(value):
+    with pytest.raises(ValueError, match=r"'alpha' is (nan|inf), must be finite"):
+        lk.load_onnx(single("Elu", {"x": (3,)}, alpha=value))
+
+
 def test_negative_variance_names_the_tensor():
     proto = network()
     tensor = next(t for t in proto.graph.initializer if t.name == "var")

@@ -80,7 +80,19 @@ def test_reductions(op, keepdims, shape, axes, opset):
     check(proto)
 
 
-@pytest.mark.parametrize("axes", [[0], [1], [0, 2, 3], [1, 2, 3]])
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+@pytest.mark.parametrize("axis", [1, 2, 3, -1])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_reductions_over_one_axis(op, axis, keepdims):
+    check(single(op, {"x": (3, 4, 5)}, opset=11, axes=[axis], keepdims=keepdims))
+
+
+def test_mean_over_one_axis_after_the_other():
+    nodes = [node("ReduceMean", "x", "t", axes=[3], keepdims=0), node("ReduceMean", "t", axes=[2], keepdims=0)]
+    check(model(nodes, {"x": (6, 4, 5)}))
+
+
+@pytest.mark.parametrize("axes", [[0], [0, 2, 3], [1, 2, 3]])
 def test_reductions_over_other_axes_are_refused(axes):
     with pytest.raises(lk.UnsupportedError, match=r"'the_ReduceMean' \(ReduceMean\): (reduces|works along)"):
         lk.load_onnx(single("ReduceMean", {"x": (3, 4, 5)}, axes=axes))

@@ -404,6 +404,14 @@ def test_open_sizes_are_asked_for_and_may_be_given():
     assert graph.inputs[0].shape == (8, 9, 3)
 
 
+def test_an_input_without_a_shape():
+    proto = single("Relu", {"x": (3, 4, 5)})
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(lk.UnsupportedError, match="its shape is unknown"):
+        lk.load_onnx(proto)
+    assert lk.load_onnx(proto, input_shapes={"x": (7,)}).inputs[0].shape == (7,)
+
+
 @pytest.mark.parametrize("shapes", [{"z": (3, 4, 5)}, {"x": (3, 4)}, {"x": (3, 4, 6)}])
 def test_input_shapes_must_fit(shapes):
     with pytest.raises(ValueError, match="input_shapes"):

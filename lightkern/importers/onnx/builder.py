@@ -212,11 +212,11 @@ class Context:
         """An attribute that is a list of integers."""
         return self._attribute(name, default, lambda a: [int(v) for v in a.ints])
 
-    def attr_float(self, name: str, default: Any = ...) -> float:
-        """A float attribute, as the shortest decimal that is the same float32; never NaN."""
+    def attr_float(self, name: str, default: Any = ..., *, infinite: bool = False) -> float:
+        """A float attribute, as the shortest decimal that is the same float32; never NaN, infinite only if allowed."""
         value = float(self._attribute(name, default, lambda a: float(str(np.float32(a.f)))))
-        if math.isnan(value):
-            raise ValueError(f"{self.node}: attribute {name!r} is NaN")
+        if math.isnan(value) or (math.isinf(value) and not infinite):
+            raise ValueError(f"{self.node}: attribute {name!r} is {value}, must be finite")
         return value
 
     def attr_string(self, name: str, default: Any = ...) -> str:

@@ -10,14 +10,12 @@ import numpy as np
 from ...errors import FormatError, UnsupportedError
 from ...graph import Graph, Port
 from ...opset import MAX_DIM, MAX_ELEMENTS, RuleError, elements
-from . import folding, ops, patterns, views
+from . import folding, patterns, views
 from .builder import Builder, Context
+from .ops import HANDLERS
 from .reader import Source, SourceInput, SourceNode
-from .registry import HANDLERS
 from .tensors import dtype_name, is_float, to_array
 from .views import Order, Value
-
-assert ops.__all__  # the import fills HANDLERS
 
 _MALFORMED = (TypeError, IndexError, KeyError, AttributeError, ArithmeticError, MemoryError, UnicodeDecodeError)
 """What a handler may run into on a node that contradicts itself."""

@@ -31,8 +31,8 @@ def plain(context: Context) -> None:
 @handles("Clip")
 def clip(context: Context) -> None:
     """Bounds are attributes up to opset 10, inputs since."""
-    low = context.scalar(1) if context.has(1) else context.attr_float("min", -F32_MAX)
-    high = context.scalar(2) if context.has(2) else context.attr_float("max", F32_MAX)
+    low = context.scalar(1) if context.has(1) else context.attr_float("min", -F32_MAX, infinite=True)
+    high = context.scalar(2) if context.has(2) else context.attr_float("max", F32_MAX, infinite=True)
     low, high = max(low, -F32_MAX), min(high, F32_MAX)
     low = min(low, high)  # as ONNX defines it: min(max(x, low), high)
     context.result(context.elementwise("clip", context.activation(), {"min": low, "max": high}))

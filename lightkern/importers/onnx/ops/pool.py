@@ -53,7 +53,7 @@ def global_max_pool(context: Context) -> None:
 
 @handles("ReduceMean", "ReduceMax", "ReduceSum")
 def reduce(context: Context) -> None:
-    """Reduction over the two pixel axes, or over the one axis L of (n, L, C)."""
+    """Reduction over the two pixel axes, over one axis of (n, C, H, W), or over the axis L of (n, L, C)."""
     value = context.activation()
     rank = len(value.axes)
     axes = axes_argument(context)
@@ -68,6 +68,8 @@ def reduce(context: Context) -> None:
 
 def _over_pixels(context: Context, value: Value, axes: list[int], keep: bool, how: str) -> Value:
     rank = len(value.axes)
+    if rank == 3 and len(axes) == 1:
+        return _over_axis(context, value, axes[0], keep, how)
     rest = [a for a in range(rank) if a not in axes]
     if len(rest) != 1 or rank > 3:
         context.refuse(f"reduces the axes {[a + 1 for a in axes]} of {rank + 1}, must leave one axis beside the batch")
@@ -76,8 +78,7 @@ def _over_pixels(context: Context, value: Value, axes: list[int], keep: bool, ho
     tensor = context.arrange(value, order)
     h, w, _ = context.builder.shapes[tensor]
     if how == "max":
-        attrs = {"kernel": [h, w], "stride": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1]}
-        tensor = context.emit("max_pool", [tensor], attrs)
+        tensor = context.emit("max_pool", [tensor], _whole([h, w]))
     else:
         tensor = context.emit("global_avg_pool", [tensor])
     left = [1 if a in axes else sizes[a] for a in range(rank)]
@@ -87,3 +88,24 @@ def _over_pixels(context: Context, value: Value, axes: list[int], keep: bool, ho
     if not keep:
         result = Value(result.tensor, result.shape, result.atoms, (result.axes[rest[0]],))
     return result
+
+
+def _over_axis(context: Context, value: Value, axis: int, keep: bool, how: str) -> Value:
+    """Reduce one of three axes: a pool along H or W of the cheapest layout that has the axis there."""
+    order = context.best_order([value], lambda o: o[-1] != (axis,), "")
+    tensor = context.arrange(value, order)
+    size = value.source_shape[axis]
+    attrs = _whole([size, 1] if order[0] == (axis,) else [1, size])
+    if how != "max":
+        attrs["count_include_pad"] = False
+    tensor = context.emit("max_pool" if how == "max" else "avg_pool", [tensor], attrs)
+    result = context.arranged(tensor, order)
+    if how == "sum":
+        result = context.affine(result, float(size), 0.0)
+    axes = result.axes if keep else tuple(a for i, a in enumerate(result.axes) if i != axis)
+    return Value(result.tensor, result.shape, result.atoms, axes)
+
+
+def _whole(kernel: list[int]) -> dict[str, Any]:
+    """Attributes of one window without padding."""
+    return {"kernel": kernel, "stride": [1, 1], "padding": [0, 0, 0, 0]}
