@@ -11,7 +11,7 @@ import click
 from .files import Inputs, load_float
 from .inspect import print_report
 from .options import EXISTING_FILE, EXISTING_PATH, NEW_FILE, preprocess
-from .output import bytes_text, output_options, print_facts, print_json, progress, time_text
+from .output import bytes_text, output_options, print_facts, print_json, staged_progress, time_text
 from .pictures import Preprocess
 
 CALIBRATORS = ("minmax", "percentile", "entropy", "mse")
@@ -85,8 +85,9 @@ def compress(
     begin = time.perf_counter()
     graph = load_float(network)
     inputs = Inputs(calibration, graph.inputs, preprocess, samples)
-    with progress("compressing"):
-        model = lk.compress(graph, calibration=list(inputs.batches(options.get("batch_size", 8))), **options)
+    with staged_progress("compressing") as report_progress:
+        batches = inputs.batches(options.get("batch_size", 8))
+        model = lk.compress(graph, calibration=batches, progress=report_progress, **options)
         model.save(output)
     seconds = time.perf_counter() - begin
 

@@ -10,7 +10,7 @@ import click
 from .bench import print_layers
 from .inspect import print_report
 from .options import isa, repeat, threads
-from .output import bytes_text, output_options, print_facts, print_json, print_table, progress, time_text
+from .output import bytes_text, output_options, print_facts, print_json, print_table, staged_progress, time_text
 
 if TYPE_CHECKING:
     from ..demo.measure import Demo
@@ -25,8 +25,8 @@ def demo(threads: int, isa: str | None, repeat: int, as_json: bool) -> None:
     """Compress a trained Fashion-MNIST network, run it in float and int8, and compare."""
     from ..demo import measure
 
-    with progress("demo", measure.STEPS) as advance:
-        result = measure.measure(threads, isa, repeat, lambda _: advance(1))
+    with staged_progress("demo") as report_progress:
+        result = measure.measure(threads, isa, repeat, report_progress)
     if as_json:
         print_json({**asdict(result), "speed_up": result.speed_up})
         return

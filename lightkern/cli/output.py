@@ -34,7 +34,7 @@ def print_for_people(*renderables: Any) -> None:
     console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as capture:
         console.print(*renderables, sep="\n")
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()).rstrip("\n"))
 
 
 def print_json(value: Any) -> None:
@@ -74,13 +74,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     print_for_people("", Text(title, style="bold"), table)
 
 
-@contextmanager
-def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr while the block runs, where stderr is a terminal.
-
-    Yields a function ``advance(steps)``. Without `total`, the bar only shows that work goes on.
-    """
-    bar = Progress(
+def _bar() -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
@@ -89,9 +84,27 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[i
         transient=True,
         disable=not sys.stderr.isatty(),
     )
-    with bar:
+
+
+@contextmanager
+def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr while the block runs, where stderr is a terminal.
+
+    Yields a function ``advance(steps)``. Without `total`, the bar only shows that work goes on.
+    """
+    with _bar() as bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+@contextmanager
+def staged_progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    """As `progress`, for work in stages: yields ``report(stage, done, total)``."""
+    with _bar() as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda stage, done, total: bar.update(
+            task, description=f"{description}: {stage}", completed=done, total=total
+        )
 
 
 def shape_text(shape: Sequence[int]) -> str:

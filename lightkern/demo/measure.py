@@ -21,11 +21,9 @@ from . import as_input, load_network, load_pictures
 
 Floats = npt.NDArray[np.float32]
 Runner = Callable[[Floats], Floats]
-Progress = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
 
 BATCH = 100
-STEPS = 5
-"""Calls of the progress function in `measure`."""
 
 
 @dataclass
@@ -89,7 +87,7 @@ class Demo:
         return {key: run.latency / self.runs["int8"].latency for key, run in self.runs.items() if key != "int8"}
 
 
-def measure(threads: int = 1, isa: str | None = None, repeat: int = 50, step: Progress = lambda _: None) -> Demo:
+def measure(threads: int = 1, isa: str | None = None, repeat: int = 50, progress: Progress = lambda *_: None) -> Demo:
     """Compress, save, load and compare.
 
     Parameters
@@ -100,18 +98,16 @@ def measure(threads: int = 1, isa: str | None = None, repeat: int = 50, step: Pr
         Cap on the instruction-set level.
     repeat : int
         Timed runs of one picture, interleaved between the contestants.
-    step : callable
-        Called with a description before each of the `STEPS` parts.
+    progress : callable
+        Called as ``progress(stage, done, total)`` while the work goes on.
 
     Returns
     -------
     Demo
     """
-    step("loading the network and its pictures")
     graph, pictures = load_network(), load_pictures()
-    step("compressing to int8")
     begin = time.perf_counter()
-    model = lk.compress(graph, calibration=as_input(pictures.calibration))
+    model = lk.compress(graph, calibration=as_input(pictures.calibration), progress=progress)
     compressed = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "demo.lk"
@@ -140,16 +136,18 @@ def measure(threads: int = 1, isa: str | None = None, repeat: int = 50, step: Pr
         runners["onnxruntime"] = ("float32, ONNX Runtime", peer)
     runners["int8"] = ("int8, lightkern", session.run)
 
-    step(f"running {len(pictures.test)} pictures")
     x = as_input(pictures.test)
-    classes = {key: classify(run, x) for key, (_, run) in runners.items()}
-    step("timing")
+    classes = {}
+    for i, (key, (name, run)) in enumerate(runners.items()):
+        progress(f"run {name}", i, len(runners))
+        classes[key] = classify(run, x)
+    progress("time", 0, 1)
     latencies = latency({key: run for key, (_, run) in runners.items()}, x, repeat)
     for key, (name, _) in runners.items():
         accuracy = float((classes[key] == pictures.test_labels).mean())
         agreement = float((classes[key] == classes["numpy"]).mean())
         demo.runs[key] = Measurement(name, accuracy, agreement, latencies[key])
-    step("profiling the layers")
+    progress("profile", 0, 1)
     demo.layers = session.profile(repeat=repeat)
     return demo
 
