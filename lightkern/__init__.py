@@ -8,6 +8,7 @@ from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port, load_graph
 from .importers import load_onnx
 from .model import Model, Quant, load
+from .session import PackedModel, Session, isa_levels
 
 __all__ = [
     "CompressOptions",
@@ -16,10 +17,13 @@ __all__ = [
     "MissingExtraError",
     "Model",
     "Node",
+    "PackedModel",
     "Port",
     "Quant",
+    "Session",
     "UnsupportedError",
     "compress",
+    "isa_levels",
     "load",
     "load_graph",
     "load_onnx",

@@ -129,7 +129,7 @@ def cpu(as_json: bool) -> None:
     used = allowed_isa(None) or available[0]
     levels = [
         {"level": level, "available": level in available, "kernels": sum(isa == level for _, isa, _ in kernels)}
-        for level in _best_first([(op, isa) for op, isa, _ in kernels])
+        for level in _best_first([*((op, isa) for op, isa, _ in kernels), *(("", isa) for isa in available)])
     ]
     if as_json:
         print_json({"machine": platform.machine(), "levels": levels, "used": used, "LIGHTKERN_ISA": cap})
@@ -150,7 +150,7 @@ def cpu(as_json: bool) -> None:
 
 
 def _best_first(kernels: list[tuple[str, str]]) -> list[str]:
-    """Compiled levels; the registry lists (op, level) best first within each op, and not every op has every level."""
+    """All levels in one order, from pairs (op, level) that are best first within each op; an op may lack some."""
     position: dict[str, int] = {}
     for op in dict.fromkeys(op for op, _ in kernels):
         for i, level in enumerate(dict.fromkeys(isa for other, isa in kernels if other == op)):
