@@ -142,7 +142,11 @@ def _lightkern_digest() -> str:
     import lightkern
 
     root = Path(lightkern.__file__).parent
-    parts = [root / "compression", root / "importers", *(root / f"{name}.py" for name in ("graph", "model", "float_ops"))]
+    parts = [
+        root / "compression",
+        root / "importers",
+        *(root / f"{name}.py" for name in ("graph", "model", "float_ops")),
+    ]
     sources = [path for part in parts for path in (sorted(part.rglob("*.py")) if part.is_dir() else [part])]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
