@@ -111,6 +111,11 @@ def trace_channels(graph: Graph, shapes: Mapping[str, Shape], *, rescale: bool =
     pinned = np.zeros(len(t.parent), bool)
     for labels in t.pins:
         pinned[t.find(labels)] = True
+    if not rescale:
+        # Where ties put a root at several places of one tensor, nothing says which of them is which in another.
+        for name, labels in roots.items():
+            _, place, count = np.unique([labels, t.copies[name]], axis=1, return_inverse=True, return_counts=True)
+            pinned[labels[count[place.reshape(-1)] > 1]] = True
     family = np.zeros(len(t.parent), np.int64)
     for labels in [*roots.values(), *(t.find(place) for place in t.places)]:
         present = np.bincount(labels, minlength=len(family))
@@ -255,4 +260,7 @@ def _order(channels: ChannelMap, tensor: str, successor: Array) -> Array:
     stride = int(copies.max(initial=0)) + 1
     key = roots * stride + copies
     sorter = np.argsort(key, kind="stable")
-    return np.asarray(sorter[np.searchsorted(key, successor[roots] * stride + copies, sorter=sorter)])
+    first = np.searchsorted(key, key, sorter=sorter)
+    occurrence = np.empty_like(first)
+    occurrence[sorter] = np.arange(len(key)) - first[sorter]
+    return np.asarray(sorter[np.searchsorted(key, successor[roots] * stride + copies, sorter=sorter) + occurrence])
