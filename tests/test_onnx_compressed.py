@@ -1,10 +1,12 @@
-"""Imported networks whose wiring ties channels to each other survive compression to int8."""
+"""Imported ONNX models stay near their float results when they are compressed to int8."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from error_bounds import error_bounds
 from onnx_models import ints, model, node, weights
+from test_onnx_cases import CASES, CONVERTED, folder_case, node_cases
 
 import lightkern as lk
 
@@ -62,3 +64,42 @@ def test_tied_channels(name):
     expected = graph.run(x)
     got = lk.reference.run(lk.compress(graph, calibration=x), x)
     assert 10 * np.log10((expected**2).sum() / ((got - expected) ** 2).sum()) > 25  # dB; an exchanged channel gives 0
+
+
+# -- ONNX's own cases -----------------------------------------------------------------------------------------------
+
+
+def check_bounds(graph, feeds, expected) -> None:
+    """The int8 result is within the error that the scales of the model explain, which is small itself."""
+    compressed = lk.compress(graph, calibration=feeds, calibrator="minmax", bias_correction=False)
+    got = lk.reference.run(compressed, feeds)
+    got = got if isinstance(got, dict) else {graph.outputs[0].name: got}
+    bounds = error_bounds(compressed, feeds)
+    for name, array in expected.items():
+        error = np.abs(got[name] - array)
+        assert (error <= bounds[name] + 1e-6).all(), f"{error.max()} at a bound of {bounds[name].max()}"
+        assert np.median(bounds[name]) <= 0.1 * np.abs(array).max(), "the bound says nothing"
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_converted_from_pytorch_within_the_predicted_error(name):
+    proto, inputs, outputs = folder_case(CASES / "pytorch-converted" / f"test_{name}")
+    graph = lk.load_onnx(proto)
+    feeds = dict(zip([p.name for p in graph.inputs], inputs, strict=True))
+    check_bounds(graph, feeds, dict(zip([p.name for p in graph.outputs], outputs, strict=True)))
+
+
+@pytest.mark.parametrize(
+    "module", ["conv", "averagepool", "maxpool", "globalaveragepool", "batch_normalization", "gemm"]
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:onnx")
+def test_node_cases_within_the_predicted_error(module):
+    tried = 0
+    for _, proto, inputs, outputs in node_cases(module):
+        try:
+            graph = lk.load_onnx(proto)
+        except lk.UnsupportedError:
+            continue
+        check_bounds(graph, {graph.inputs[0].name: inputs[0]}, {graph.outputs[0].name: outputs[0]})
+        tried += 1
+    assert tried >= 2
