@@ -74,7 +74,7 @@ static inline Chunk make_chunk(const Tile& tile, const Geometry& g, const Layout
   Chunk c{};
   c.size = scalar ? 1 : outputs_left >= 4 ? 4 : outputs_left >= 2 ? 2 : 1;
   const size_t size = static_cast<size_t>(c.size);
-  const size_t lanes = scalar ? 1 : static_cast<size_t>(tile.elements * tile.bytes / 4);
+  const size_t lanes = scalar ? 1 : static_cast<size_t>(tile.elements / tile.lane);
   const size_t step_bytes = static_cast<size_t>((scalar ? g.icg : tile.elements) * tile.bytes);
   c.multiplier = rounded(size * lanes * 4);
   c.weights = c.multiplier + rounded(static_cast<size_t>(l.groups_per_block) * size * 4);

@@ -33,7 +33,7 @@ int8_t weight_at(const Layout& l, const Geometry& g, const Weights& w, int block
 // Bias and multipliers of output indices [o, o + chunk.size) of a block's groups.
 void pack_scales(const Tile& tile, const Layout& l, const Geometry& g, const Weights& w,
                  const Chunk& chunk, int block, int o, std::byte* packed) {
-  const int lanes = is_scalar(tile) ? 1 : tile.elements * tile.bytes / 4,
+  const int lanes = is_scalar(tile) ? 1 : tile.elements / tile.lane,
             per_group = lanes / l.groups_per_block;
   const size_t filter = static_cast<size_t>(g.kh * g.kw * g.icg);
   for (int i = 0; i < l.groups_per_block && block * l.groups_per_block + i < g.groups; ++i) {
