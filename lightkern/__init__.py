@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import reference
+from . import ops, reference
 from .compression import CompressOptions, compress
 from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port, load_graph
@@ -27,5 +27,6 @@ __all__ = [
     "load",
     "load_graph",
     "load_onnx",
+    "ops",
     "reference",
 ]

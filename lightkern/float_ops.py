@@ -25,7 +25,7 @@ def windows(x: Array, node: Node, fill: float) -> Array:
     if top or left or bottom or right:
         x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
     view = np.lib.stride_tricks.sliding_window_view(x, (dh * (kh - 1) + 1, dw * (kw - 1) + 1), axis=(1, 2))
-    return view[:, ::sh, ::sw, :, ::dh, ::dw].transpose(0, 1, 2, 4, 5, 3)
+    return np.asarray(view[:, ::sh, ::sw, :, ::dh, ::dw].transpose(0, 1, 2, 4, 5, 3))
 
 
 def conv2d(node: Node, xs: list[Array]) -> Array:
@@ -42,11 +42,11 @@ def conv2d(node: Node, xs: list[Array]) -> Array:
                 out += view[:, :, :, i, j, :, None] * taps[:, :, i, j]
         return out.reshape(*view.shape[:3], oc) + b
     if (kh, kw) == (1, 1) and tuple(node.attrs["stride"]) == (1, 1) and not any(node.attrs["padding"]):
-        cols, grid = x.reshape(-1, x.shape[3]), x.shape[:3]
+        cols, grid = x, x.shape[:3]
     else:
         view = windows(x, node, 0.0)
         grid = view.shape[:3]
-        cols = view.reshape(-1, kh * kw, x.shape[3])
+        cols = view
     if groups == 1:
         return np.asarray(cols.reshape(-1, kh * kw * icg) @ w.reshape(oc, -1).T + b).reshape(*grid, oc)
     cols = cols.reshape(-1, kh * kw, groups, icg).transpose(2, 0, 1, 3).reshape(groups, -1, kh * kw * icg)
@@ -83,7 +83,7 @@ def resize(node: Node, xs: list[Array]) -> Array:
 
 def channel_shuffle(node: Node, xs: list[Array]) -> Array:
     x, groups = xs[0], node.attrs["groups"]
-    return x.reshape(*x.shape[:-1], groups, -1).swapaxes(-1, -2).reshape(x.shape)
+    return np.asarray(x.reshape(*x.shape[:-1], groups, -1).swapaxes(-1, -2).reshape(x.shape))
 
 
 def reshape(node: Node, xs: list[Array]) -> Array:
@@ -94,7 +94,7 @@ def reshape(node: Node, xs: list[Array]) -> Array:
         if x.ndim == 4:
             x = x.transpose(0, 3, 1, 2)
         if len(shape) == 3:
-            return x.reshape(n, shape[2], shape[0], shape[1]).transpose(0, 2, 3, 1)
+            return np.asarray(x.reshape(n, shape[2], shape[0], shape[1]).transpose(0, 2, 3, 1))
     return x.reshape(n, *shape)
 
 

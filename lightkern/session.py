@@ -49,7 +49,7 @@ class PackedModel:
     model : Model
         The int8 network; validated first.
     isa : str, optional
-        Best ISA level that may be used; default: the environment variable ``LIGHTKERN_ISA``, else all that this CPU has.
+        Best ISA level that may be used; default: the environment variable ``LIGHTKERN_ISA``, else the CPU's best.
     kernel : str, optional
         Name of a kernel that every step of its op must use (for tests and experiments).
     guarded : bool
@@ -242,8 +242,8 @@ class Session:
         Returns
         -------
         list of dict
-            Per stage, in order of execution, "inputs" and "outputs" included: ``name``, ``op``, ``kernel``, ``macs`` (per
-            image), ``seconds`` (median), ``packed_nbytes``.
+            Per stage, in order of execution, "inputs" and "outputs" included: ``name``, ``op``, ``kernel``, ``macs``
+            (per image), ``seconds`` (median), ``packed_nbytes``.
         """
         if not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat must be a positive int, got {repeat!r}")
