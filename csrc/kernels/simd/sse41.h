@@ -5,6 +5,7 @@
 #include <smmintrin.h>
 
 #include "kernels/requant.h"
+#include "kernels/simd/x86.h"
 
 namespace lightkern {
 
@@ -42,10 +43,115 @@ struct ClampVec {
   std::memcpy(y, &bytes, 4);
 }
 
-[[maybe_unused]] static inline __m128 widen4(const Act* x, __m128i zero_point) {
-  int32_t bytes;
-  std::memcpy(&bytes, x, 4);
-  return _mm_cvtepi32_ps(_mm_sub_epi32(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes)), zero_point));
+// --- elementwise on 16 bytes: simd/avx2.h explains
+// -----------------------------------------------------------------
+
+// The upper limit comes before the conversion, which turns a great float into INT_MIN; the lower
+// one last, on bytes.
+struct ByteClamp {
+  __m128 hi;
+  __m128i zero_point16;  // 16-bit lanes
+  __m128i lo8;           // the limit itself, memory domain
+};
+[[maybe_unused]] static inline ByteClamp load_byte_clamp(const Clamp& clamp) {
+  const int32_t lo = static_cast<int32_t>(clamp.lo) + clamp.zero_point;
+  return {_mm_set1_ps(clamp.hi), _mm_set1_epi16(static_cast<int16_t>(clamp.zero_point)),
+          _mm_set1_epi8(static_cast<char>(lo))};
+}
+
+// 4 real values limited above and rounded; 4 accumulators scaled first.
+[[maybe_unused]] static inline __m128i round4(__m128 t, const ByteClamp& clamp) {
+  return _mm_cvtps_epi32(_mm_min_ps(t, clamp.hi));
+}
+[[maybe_unused]] static inline __m128i scale_round4(__m128i acc, __m128 multiplier,
+                                                    const ByteClamp& clamp) {
+  return round4(_mm_mul_ps(_mm_cvtepi32_ps(acc), multiplier), clamp);
+}
+
+// Four results of round4 to 16 bytes in order.
+[[maybe_unused]] static inline __m128i pack_bytes(__m128i a, __m128i b, __m128i c, __m128i d,
+                                                  const ByteClamp& clamp) {
+  const __m128i ab = _mm_adds_epi16(_mm_packs_epi32(a, b), clamp.zero_point16);
+  const __m128i cd = _mm_adds_epi16(_mm_packs_epi32(c, d), clamp.zero_point16);
+  return _mm_max_epu8(_mm_packus_epi16(ab, cd), clamp.lo8);
+}
+
+struct Floats16 {
+  __m128 v[4];
+};
+[[maybe_unused]] static inline Floats16 center16(__m128i bytes, __m128 bias) {
+  const __m128i zero = _mm_setzero_si128(), exponent = _mm_set1_epi16(0x4B00);
+  const __m128i lo = _mm_unpacklo_epi8(bytes, zero), hi = _mm_unpackhi_epi8(bytes, zero);
+  const auto real = [&](__m128i bits) { return _mm_sub_ps(_mm_castsi128_ps(bits), bias); };
+  return {{real(_mm_unpacklo_epi16(lo, exponent)), real(_mm_unpackhi_epi16(lo, exponent)),
+           real(_mm_unpacklo_epi16(hi, exponent)), real(_mm_unpackhi_epi16(hi, exponent))}};
+}
+[[maybe_unused]] static inline __m128 center_bias(int32_t zero_point) {
+  return _mm_set1_ps(8388608.0f + static_cast<float>(zero_point));
+}
+
+// AddParams in registers.
+struct AddVec {
+  __m128 ma, mb, bias_a, bias_b;
+  ByteClamp clamp;
+};
+[[maybe_unused]] static inline AddVec load_add(const AddParams& p) {
+  return {_mm_set1_ps(p.ma), _mm_set1_ps(p.mb), center_bias(p.za), center_bias(p.zb),
+          load_byte_clamp(p.clamp)};
+}
+[[maybe_unused]] static inline __m128i add16(__m128i a, __m128i b, const AddVec& p) {
+  const Floats16 va = center16(a, p.bias_a), vb = center16(b, p.bias_b);
+  __m128i t[4];
+  for (int i = 0; i < 4; ++i) {
+    t[i] = round4(_mm_add_ps(_mm_mul_ps(va.v[i], p.ma), _mm_mul_ps(vb.v[i], p.mb)), p.clamp);
+  }
+  return pack_bytes(t[0], t[1], t[2], t[3], p.clamp);
+}
+
+// A table of 256 bytes for lookup16: chunks of 16, each the difference (by XOR) to the one before
+// within its half.
+struct TableVec {
+  __m128i chunk[16];
+};
+[[maybe_unused]] static inline TableVec load_table(const Act* table) {
+  TableVec t;
+  for (int k = 0; k < 16; ++k) t.chunk[k] = load16(table + 16 * k);
+  for (int k = 15; k > 0; --k) {
+    if (k != 8) t.chunk[k] = _mm_xor_si128(t.chunk[k], t.chunk[k - 1]);
+  }
+  return t;
+}
+[[maybe_unused]] static inline __m128i lookup16(__m128i x, const TableVec& t) {
+  const __m128i step = _mm_set1_epi8(16);
+  __m128i low = x, high = _mm_xor_si128(x, _mm_set1_epi8(-128));
+  __m128i y = _mm_setzero_si128(), z = y;
+  for (int k = 0; k < 8; ++k) {
+    y = _mm_xor_si128(y, _mm_shuffle_epi8(t.chunk[k], low));
+    z = _mm_xor_si128(z, _mm_shuffle_epi8(t.chunk[k + 8], high));
+    low = _mm_subs_epi8(low, step);  // saturating: what is negative stays so
+    high = _mm_subs_epi8(high, step);
+  }
+  return _mm_xor_si128(y, z);
+}
+
+// Walks a row of n bytes: `wide(i)` does 16 from i on, `narrow(i)` 8, `one(i)` 1. Where `again`
+// allows an element to be computed twice (the output is none of the inputs), the last vector
+// overlaps the one before it.
+template <class Wide, class Narrow, class One>
+[[maybe_unused]] static inline void walk_row(size_t n, bool again, Wide wide, Narrow narrow,
+                                             One one) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) wide(i);
+  if (again && n >= 16) {
+    if (i < n) wide(n - 16);
+    return;
+  }
+  for (; i + 8 <= n; i += 8) narrow(i);
+  if (again && n >= 8) {
+    if (i < n) narrow(n - 8);
+    return;
+  }
+  for (; i < n; ++i) one(i);
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
@@ -55,16 +161,12 @@ struct ClampVec {
     for (int i = 0; i < n; ++i) y[i] = e.table[y[i]];
   }
   if (!residual) return;
-  const ClampVec clamp = load_clamp(e.add.clamp);
-  const __m128 ma = _mm_set1_ps(e.add.ma), mb = _mm_set1_ps(e.add.mb);
-  const __m128i za = _mm_set1_epi32(e.add.za), zb = _mm_set1_epi32(e.add.zb);
-  int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const __m128 ta = _mm_mul_ps(widen4(y + i, za), ma);
-    const __m128 tb = _mm_mul_ps(widen4(residual + i, zb), mb);
-    store4(y + i, finish4(_mm_add_ps(ta, tb), clamp));
-  }
-  for (; i < n; ++i) y[i] = requantize_add(y[i], residual[i], e.add);
+  const AddVec p = load_add(e.add);
+  walk_row(
+      static_cast<size_t>(n), false,
+      [&](size_t i) { store16(y + i, add16(load16(y + i), load16(residual + i), p)); },
+      [&](size_t i) { store_half(y + i, add16(load_half(y + i), load_half(residual + i), p)); },
+      [&](size_t i) { y[i] = requantize_add(y[i], residual[i], e.add); });
 }
 
 // Epilogue over a row of n accumulators in memory.

@@ -24,7 +24,8 @@ namespace lightkern {
 [[maybe_unused]] static inline void interleave3(__m128i a, __m128i b, __m128i c, uint8_t* y) {
   const char z = -128;
   const auto merge = [&](__m128i ma, __m128i mb, __m128i mc) {
-    return _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(a, ma), _mm_shuffle_epi8(b, mb)), _mm_shuffle_epi8(c, mc));
+    return _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(a, ma), _mm_shuffle_epi8(b, mb)),
+                        _mm_shuffle_epi8(c, mc));
   };
   store16(y, merge(_mm_setr_epi8(0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z, 5),
                    _mm_setr_epi8(z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z),
@@ -38,7 +39,8 @@ namespace lightkern {
 }
 
 // 16 bytes of each of four parts to 64.
-[[maybe_unused]] static inline void interleave4(__m128i a, __m128i b, __m128i c, __m128i d, uint8_t* y) {
+[[maybe_unused]] static inline void interleave4(__m128i a, __m128i b, __m128i c, __m128i d,
+                                                uint8_t* y) {
   const __m128i ac_lo = _mm_unpacklo_epi8(a, c), ac_hi = _mm_unpackhi_epi8(a, c);
   const __m128i bd_lo = _mm_unpacklo_epi8(b, d), bd_hi = _mm_unpackhi_epi8(b, d);
   store16(y, _mm_unpacklo_epi8(ac_lo, bd_lo));
@@ -60,8 +62,8 @@ struct Columns8 {
     b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
     b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
   }
-  return {{_mm_unpacklo_epi32(b[0], b[2]), _mm_unpackhi_epi32(b[0], b[2]), _mm_unpacklo_epi32(b[1], b[3]),
-           _mm_unpackhi_epi32(b[1], b[3])}};
+  return {{_mm_unpacklo_epi32(b[0], b[2]), _mm_unpackhi_epi32(b[0], b[2]),
+           _mm_unpacklo_epi32(b[1], b[3]), _mm_unpackhi_epi32(b[1], b[3])}};
 }
 
 }  // namespace lightkern

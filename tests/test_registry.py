@@ -1,0 +1,168 @@
+"""The list of kernels: names, levels, which tests cover them, and that a forced level really runs.
+
+With ``LIGHTKERN_BUILD_DIR`` set to a build folder, also what the compiled kernels export.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import random_model
+
+from lightkern import _core
+from lightkern.session import Session
+
+TESTS = Path(__file__).resolve().parent
+KERNELS = _core.kernels()
+# <op>_<type>[_<sparsity>]_<tile>_<isa>; the tile may be several words: 3x3s1_4x2.
+NAME = re.compile(r"(?P<op>[a-z]+)_(?P<type>s8|f32)(_(?P<rest>[a-z0-9]+))+_(?P<isa>[a-z0-9]+)")
+ALL_LEVELS = {"avx2", "sse41", "neondot", "neon", "scalar"}
+
+
+def test_names_follow_the_grammar():
+    for op, isa, name in KERNELS:
+        match = NAME.fullmatch(name)
+        assert match, name
+        assert match["op"] == op, name
+        assert match["isa"] == isa, name
+        assert isa in ALL_LEVELS, name
+        assert any(character.isdigit() for character in match["rest"]), f"{name}: the tile has no number"
+
+
+def test_names_are_unique():
+    names = [name for _, _, name in KERNELS]
+    assert len(names) == len(set(names))
+
+
+def test_every_op_has_a_scalar_kernel():
+    levels = defaultdict(set)
+    for op, isa, _ in KERNELS:
+        levels[op].add(isa)
+    assert levels
+    assert [op for op, isas in levels.items() if "scalar" not in isas] == []
+
+
+def test_every_op_has_tests_over_its_kernels():
+    """A kernel is exercised if its op's test module takes its parameters from the registry."""
+    for op in sorted({op for op, _, _ in KERNELS}):
+        module = TESTS / "kernels" / f"test_{op}.py"
+        assert module.is_file(), f"op {op} has no {module.name}"
+        text = module.read_text()
+        from_registry = f'kernels_of("{op}"' in text or "_core.kernels()" in text
+        assert from_registry, f"{module.name} does not take its kernels from the registry"
+        assert "parametrize" in text, module.name
+
+
+LEVEL_PROGRAM = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from builders import random_model
+from lightkern.session import Session
+names = set()
+for seed in range(12):
+    session = Session(random_model(np.random.default_rng(seed)))
+    names |= {step.kernel for step in session.explain()}
+print(json.dumps([session.packed.isa, sorted(names)]))
+"""
+
+
+def run_with(level: str | None) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k != "LIGHTKERN_ISA"}
+    if level is not None:
+        env["LIGHTKERN_ISA"] = level
+    command = [sys.executable, "-c", LEVEL_PROGRAM, str(TESTS)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_environment_caps_the_level(isa, isa_levels):
+    """Only kernels of the level and below run, and the level's own do where it has any."""
+    result = run_with(isa)
+    assert result.returncode == 0, result.stderr
+    cap, names = json.loads(result.stdout)
+    assert cap == isa
+    used = {name.rsplit("_", 1)[1] for name in names}
+    assert used <= set(isa_levels[isa_levels.index(isa) :])
+    assert isa in used
+
+
+def test_no_cap_means_the_best_level(isa_levels):
+    result = run_with(None)
+    assert result.returncode == 0, result.stderr
+    cap, names = json.loads(result.stdout)
+    assert cap == ""
+    assert isa_levels[0] in {name.rsplit("_", 1)[1] for name in names}
+
+
+@pytest.mark.parametrize("level", ["avx9", "AVX2", "scalar ", "neon,scalar"])
+def test_an_unknown_level_in_the_environment_is_an_error(level):
+    result = run_with(level)
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ValueError: LIGHTKERN_ISA={level!r}"), last
+
+
+def test_levels_of_other_cpus_are_errors(isa_levels):
+    missing = sorted(ALL_LEVELS - set(isa_levels))
+    assert missing  # no CPU is both x86 and Arm
+    model = random_model(np.random.default_rng(0))
+    for level in [*missing, "", "best"]:
+        with pytest.raises(ValueError, match="is not one of the levels of this CPU"):
+            Session(model, isa=level)
+
+
+def test_explain_gives_a_reason_for_every_kernel_not_taken():
+    """Per step, chosen and rejected kernels together are all kernels of one op."""
+    by_op = defaultdict(set)
+    for op, _, name in KERNELS:
+        by_op[op].add(name)
+    for isa in _core.isa_levels():
+        session = Session(random_model(np.random.default_rng(3)), isa=isa)
+        for step in session.explain():
+            named = {step.kernel, *(kernel for kernel, _ in step.rejected)}
+            op = step.kernel.split("_")[0]
+            assert by_op[op] <= named, step
+            assert all(reason for _, reason in step.rejected), step
+
+
+def test_a_kernel_of_no_op_is_an_error():
+    with pytest.raises(ValueError, match="no_such_kernel"):
+        Session(random_model(np.random.default_rng(0)), kernel="no_such_kernel")
+
+
+# The compiled objects ---------------------------------------------------------------------------------------------
+
+BUILD = os.environ.get("LIGHTKERN_BUILD_DIR", "")
+
+
+@pytest.mark.skipif(not BUILD, reason="LIGHTKERN_BUILD_DIR is not set")
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm is not installed")
+def test_kernel_objects_export_only_their_table():
+    """One external symbol per file, none weak, no initialisers.
+
+    The linker merges weak symbols: code compiled for AVX2 would then run on CPUs without it. A static initialiser would
+    run at import. What they import from outside are the C library's memory functions.
+    """
+    objects = sorted(Path(BUILD).glob("CMakeFiles/lightkern_*.dir/csrc/kernels/*/*.cc.o"))
+    kernels = [path for path in objects if path.name != "pack.cc.o"]
+    assert len(kernels) >= len({(op, isa) for op, isa, _ in KERNELS})
+    for path in kernels:
+        op, isa = path.parent.name, path.name.removesuffix(".cc.o")
+        listing = subprocess.run(["nm", "-C", str(path)], capture_output=True, text=True, check=True).stdout
+        symbols = [line[17:].split(" ", 1) for line in listing.splitlines()]
+        exported = {name for kind, name in symbols if kind.isupper() and kind not in "UN"}
+        assert exported == {f"lightkern::{op}::{isa}"}, path
+        assert not [name for kind, name in symbols if kind in "VWvwu"], path
+        imported = {name for kind, name in symbols if kind == "U"}
+        assert imported <= {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_"}, f"{path}: {imported}"
+        sections = subprocess.run(["readelf", "-SW", str(path)], capture_output=True, text=True, check=True).stdout
+        assert ".init_array" not in sections, path
