@@ -84,10 +84,26 @@ void plan_memory(Plan& plan) {
   plan.arena_bytes = assign_offsets(lifetimes, plan.arena_offsets);
 }
 
+// Throws if no op has a kernel of this name.
+void check_kernel_name(const std::string& name) {
+  struct Search {
+    const std::string& name;
+    bool found;
+  } search{name, name.empty()};
+  visit_kernels(
+      [](void* context, const char*, Isa, const char* kernel) {
+        Search& s = *static_cast<Search*>(context);
+        s.found |= s.name == kernel;
+      },
+      &search);
+  if (!search.found) throw std::invalid_argument("there is no kernel '" + name + "'");
+}
+
 }  // namespace
 
 std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions& options) {
   check_indices(model);
+  check_kernel_name(options.kernel);
   auto plan = std::make_shared<Plan>();
   plan->tensors = model.tensors;
   plan->inputs = model.inputs;

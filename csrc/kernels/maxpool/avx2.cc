@@ -1,8 +1,8 @@
 // maxpool on AVX2: pmaxub over the window, 32, 16 or 8 channels at a time; bound by the loads.
 #include "kernels/simd/avx2.h"
-#include "kernels/simd/x86.h"
 
 #include "kernels/maxpool/maxpool.h"
+#include "kernels/simd/x86.h"
 
 namespace lightkern::maxpool {
 namespace {
