@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from builders import Net
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -67,6 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tiny.onnx, examples as x.npy and as pictures/, and tiny.lk compressed from the pictures."""
     folder = tmp_path_factory.mktemp("commands")
     (folder / "tiny.onnx").write_bytes(to_onnx(network()))
+    network().save(folder / "float.lk")
     rng = np.random.default_rng(3)
     pictures = rng.integers(0, 256, (6, SIDE, SIDE, 3), np.uint8)
     (folder / "pictures").mkdir()
@@ -166,6 +172,27 @@ def test_run_writes_what_a_session_computes(folder: Path, tmp_path: Path) -> Non
         np.testing.assert_array_equal(arrays["classes"], expected)
 
 
+def test_several_inputs_and_outputs_travel_by_name(tmp_path: Path) -> None:
+    net = Net(np.random.default_rng(0))
+    a, b = net.input((4, 4, 8), "NCHW"), net.input((4, 4, 8), "NCHW")
+    model = net.model(net.binary("add", a, b), net.global_avg_pool(a))
+    model.save(tmp_path / "two.lk")
+    x = {port.name: np.random.default_rng(1).normal(0, 1, (3, 8, 4, 4)).astype(np.float32) for port in model.inputs}
+    np.savez(tmp_path / "x.npz", **x)
+    expected = lk.Session(model).run(x)
+    assert len(expected) == 2
+    json_of("run", tmp_path / "two.lk", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--batch", 2)
+    with np.load(tmp_path / "y.npz") as arrays:
+        assert set(arrays) == set(expected)
+        for name, y in expected.items():
+            np.testing.assert_array_equal(arrays[name], y)
+    result = invoke("run", tmp_path / "two.lk", tmp_path / "x.npz", "-o", tmp_path / "y.npy")
+    assert result.exit_code == 1
+    assert "the model has 2 outputs" in result.stderr
+    result = invoke("run", tmp_path / "two.lk", tmp_path, "--preprocess", "unit")
+    assert result.exit_code == 1
+
+
 def test_run_shows_the_best_classes(folder: Path) -> None:
     y = lk.Session(lk.load(folder / "tiny.lk")).run(np.load(folder / "x.npy"))
     args = "run", folder / "tiny.lk", folder / "pictures", "--preprocess", "unit", "--top", 2
@@ -219,7 +246,7 @@ def test_profile_covers_every_layer(folder: Path) -> None:
     assert "Why these kernels" in output_of(*args, "--explain")
 
 
-@pytest.mark.parametrize("name", ["tiny.lk", "tiny.onnx"])
+@pytest.mark.parametrize("name", ["tiny.lk", "tiny.onnx", "float.lk"])
 def test_inspect_shows_every_node(folder: Path, name: str) -> None:
     document = json_of("inspect", folder / name)
     assert document["inputs"] == [{"name": "pictures", "shape": [3, SIDE, SIDE], "layout": "NCHW"}]
@@ -247,6 +274,21 @@ def test_cpu_lists_the_levels(monkeypatch: pytest.MonkeyPatch, isa_levels: list[
     document = json_of("cpu")
     assert (document["used"], document["LIGHTKERN_ISA"]) == ("scalar", "scalar")
     assert "best one used" in output_of("cpu")
+
+
+def test_a_terminal_sees_progress_and_a_pipe_only_json(folder: Path) -> None:
+    """Stderr is a terminal, stdout a pipe."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "lightkern", "run", folder / "tiny.lk", folder / "x.npy", "--batch", "1", "--json"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    stdout, _ = process.communicate(timeout=60)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert process.returncode == 0
+    assert json.loads(stdout)["examples"] == 6
+    assert "running" in shown
 
 
 def test_commands_print_no_colour_and_no_progress_into_a_pipe(folder: Path) -> None:

@@ -35,6 +35,19 @@ def load_float(path: Path) -> Graph:
     return lk.load_onnx(path)
 
 
+def load_either(path: Path) -> Model | Graph:
+    """An int8 or a float network from any file."""
+    if path.suffix.lower() == ".onnx":
+        return load_float(path)
+    try:
+        return load(path)
+    except FormatError as error:
+        try:
+            return load_graph(path)
+        except FormatError:
+            raise error from None
+
+
 def read_arrays(path: Path) -> dict[str, Array]:
     """Arrays of a ``.npy`` file (under the name "") or a ``.npz`` file (by name)."""
     try:

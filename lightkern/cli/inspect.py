@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from ..graph import Graph, Node, NodeList
+from ..graph import Node, NodeList
 from ..model import Model
 from ..opset import GRAPH_OPS, MODEL_OPS, Shape, elements
-from .files import load_float, load_model
+from .files import load_either
 from .options import EXISTING_FILE
 from .output import bytes_text, count_text, output_options, print_facts, print_json, print_table, shape_text
 
@@ -62,8 +62,8 @@ def _attrs_text(node: Node) -> str:
 @click.option("--worst", type=click.IntRange(1), default=10, show_default=True, help="Layers in the table of noise.")
 @output_options
 def inspect(model: Path, worst: int, as_json: bool) -> None:
-    """Show the nodes, shapes, sizes and quantization of MODEL: .lk, or a float .onnx."""
-    loaded: Model | Graph = load_float(model) if model.suffix.lower() == ".onnx" else load_model(model)
+    """Show the nodes, shapes, sizes and quantization of MODEL: .lk or .onnx."""
+    loaded = load_either(model)
     nodes = _describe_nodes(loaded)
     report = loaded.metadata.get("report") if isinstance(loaded, Model) else None
     document = {
