@@ -1,7 +1,7 @@
 """Single int8 operations on NumPy arrays: the kernel layer, without a network around it.
 
-An op is built from canonical weights, packs them for this CPU when it first sees an input shape, and is called with int8
-arrays in NHWC. The numbers are those of `lightkern.reference`; `Requant` says how accumulators become int8::
+An op is built from canonical weights, packs them for this CPU when it first sees an input shape, and is called with
+int8 arrays in NHWC. The numbers are those of `lightkern.reference`; `Requant` says how accumulators become int8::
 
     requant = Requant(x=Quant(0.05, -128), weight_scale=scales, y=Quant(0.1, 3))
     conv = Conv2d(weight, bias, stride=2, padding=1, groups=32, requant=requant)
