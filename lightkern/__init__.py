@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from . import ops, reference
-from .compression import CompressOptions, compress
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._core import __version__
 from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port, load_graph
-from .importers import load_onnx
 from .model import Model, Quant, load
 from .session import PackedModel, Session, isa_levels
+
+if TYPE_CHECKING:
+    from . import ops, reference
+    from .compression import CompressOptions, compress
+    from .importers import load_onnx
 
 __all__ = [
     "CompressOptions",
@@ -22,6 +28,7 @@ __all__ = [
     "Quant",
     "Session",
     "UnsupportedError",
+    "__version__",
     "compress",
     "isa_levels",
     "load",
@@ -30,3 +37,25 @@ __all__ = [
     "ops",
     "reference",
 ]
+
+# Not needed to run a model, so imported when first asked for: an app that only runs models starts faster.
+_LATER = {
+    "CompressOptions": "compression",
+    "compress": "compression",
+    "load_onnx": "importers",
+    "ops": "",
+    "reference": "",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_LATER[name] or name}", __name__)
+    value = getattr(module, name) if _LATER[name] else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
