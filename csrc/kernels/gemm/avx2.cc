@@ -3,6 +3,9 @@
 // Ceiling: two multiplies per cycle at best, so 32 MAC/cycle; a step of 4x16 issues 16 multiplies, 8 adds and 7 loads in 8
 // cycles. Exact: the packer (PairRule::kExact) keeps every pair within 255 * 128 < 2^15 in both directions; the sum of
 // two pairs is 32 bits wide. Activations are broadcast from where they lie, 4 bytes per row and step.
+//
+// Accumulators of a few tiles go through a small buffer in L1 before they are requantized: the conversions form long
+// dependency chains, which between two tiles would keep the multipliers waiting (30 cycles per tile, 18 this way).
 #include <immintrin.h>
 
 #include "kernels/gemm/gemm.h"
@@ -11,14 +14,9 @@
 namespace lightkern::gemm {
 namespace {
 
-constexpr int kLanes = 8;  // channels of one vector
-
-// What a tile needs besides its rows, loaded once per call.
-struct Context {
-  const Panel& panel;
-  const Epilogue& epilogue;
-  ByteClamp clamp;
-};
+constexpr int kLanes = 8;         // channels of one vector
+constexpr size_t kChunk = 32;     // rows that go through the buffer at once
+constexpr size_t kGroup = 32;     // values that are requantized at once: 2 rows of 16 channels, or 4 rows of 8
 
 inline __m256i broadcast4(const Act* a) {
   int32_t bytes;
@@ -26,118 +24,141 @@ inline __m256i broadcast4(const Act* a) {
   return _mm256_set1_epi32(bytes);
 }
 
-// rows x (8 * vectors) accumulators over all steps. `vectors` must fill the panel's width.
+// `tiles` times `rows` rows of 8 * vectors channels, the panel's width, to sums [tiles * rows][8 * vectors]. A function of
+// its own, so that the loop over steps has all registers.
 template <int rows, int vectors>
-[[gnu::always_inline]] inline void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride,
-                                              __m256i (&acc)[rows][vectors]) {
+[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t tiles, __m256i* sums) {
   const __m256i ones = _mm256_set1_epi16(1);
-  for (int v = 0; v < vectors; ++v) {
-    const __m256i bias = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel.bias) + v);
-    for (int r = 0; r < rows; ++r) acc[r][v] = bias;
-  }
-  const __m256i* w = reinterpret_cast<const __m256i*>(panel.weights);
-  const int32_t* offset = panel.offsets;
-  const int32_t* const end = offset + panel.steps;
-  for (; offset != end; ++offset, w += vectors) {
-    const Act* at = a + *offset;
-    __m256i weights[vectors];
-    for (int v = 0; v < vectors; ++v) weights[v] = _mm256_load_si256(w + v);
-    for (int r = 0; r < rows; ++r) {
-      const __m256i x = broadcast4(at + r * a_stride);
-      for (int v = 0; v < vectors; ++v) {
-        const __m256i pairs = _mm256_maddubs_epi16(x, weights[v]);
-        acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(pairs, ones));
+  for (; tiles > 0; --tiles, a += rows * a_stride, sums += rows * vectors) {
+    __m256i acc[rows][vectors];
+    for (int v = 0; v < vectors; ++v) {
+      const __m256i bias = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel.bias) + v);
+      for (int r = 0; r < rows; ++r) acc[r][v] = bias;
+    }
+    const __m256i* w = reinterpret_cast<const __m256i*>(panel.weights);
+    const int32_t* offset = panel.offsets;
+    const int32_t* const end = offset + panel.steps;
+    for (; offset != end; ++offset, w += vectors) {
+      const Act* at = a + *offset;
+      __m256i weights[vectors];
+      for (int v = 0; v < vectors; ++v) weights[v] = _mm256_load_si256(w + v);
+      for (int r = 0; r < rows; ++r) {
+        const __m256i x = broadcast4(at + r * a_stride);
+        for (int v = 0; v < vectors; ++v) {
+          const __m256i pairs = _mm256_maddubs_epi16(x, weights[v]);
+          acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(pairs, ones));
+        }
       }
     }
-  }
-}
-
-// The first n of 16 bytes.
-inline void store_first(Act* y, __m128i bytes, uint32_t n) {
-  if (n >= 16) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), bytes);
-    return;
-  }
-  if (n & 8) {
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(y), bytes);
-    bytes = _mm_srli_si128(bytes, 8);
-    y += 8;
-  }
-  uint64_t rest = static_cast<uint64_t>(_mm_cvtsi128_si64(bytes));
-  for (uint32_t part = 4; part > 0; part /= 2) {
-    if (!(n & part)) continue;
-    std::memcpy(y, &rest, part);
-    rest >>= 8 * part;
-    y += part;
-  }
-}
-
-// Requantizes one tile and stores it; then the rarer parts of the epilogue, over bytes that are still at hand.
-template <int rows, int vectors>
-[[gnu::always_inline]] inline void finish_tile(const Context& c, const __m256i (&acc)[rows][vectors], Act* y,
-                                               ptrdiff_t y_stride, const Act* residual) {
-  const Panel& panel = c.panel;
-  __m256i t[rows * vectors];
-  for (int v = 0; v < vectors; ++v) {
-    const __m256 multiplier = _mm256_loadu_ps(panel.multiplier + v * kLanes);
-    for (int r = 0; r < rows; ++r) t[r * vectors + v] = scale_round8(acc[r][v], multiplier, c.clamp);
-  }
-  // Four vectors make 32 bytes: two rows of 16 channels, or four rows of 8.
-  constexpr int kRows = 4 / vectors;
-  const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  for (int r = 0; r < rows; r += kRows) {
-    const auto at = [&](int i) { return t[r * vectors + i < rows * vectors ? r * vectors + i : r * vectors]; };
-    const __m256i bytes =
-        _mm256_permutevar8x32_epi32(pack_bytes(at(0), at(1), at(2), at(3), c.clamp), in_order);
-    const __m128i halves[2] = {_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)};
-    for (int i = 0; i < kRows && r + i < rows; ++i) {
-      const __m128i row = vectors == 2 ? halves[i] : i % 2 ? _mm_srli_si128(halves[i / 2], 8) : halves[i / 2];
-      store_first(y + (r + i) * y_stride, row, panel.n);
-    }
-  }
-  if (c.epilogue.table || residual) {
     for (int r = 0; r < rows; ++r) {
-      apply_tail_row(y + r * y_stride, residual ? residual + r * c.epilogue.residual_stride : nullptr,
-                     static_cast<int>(panel.n), c.epilogue);
+      for (int v = 0; v < vectors; ++v) _mm256_store_si256(sums + r * vectors + v, acc[r][v]);
     }
   }
 }
 
+// Any number of rows, in tiles of `rows` and smaller ones for the rest.
 template <int rows, int vectors>
-void run_rows(const Context& c, const Args& args, size_t first) {
-  const ptrdiff_t row = static_cast<ptrdiff_t>(first);
-  __m256i acc[rows][vectors];
-  accumulate<rows, vectors>(c.panel, args.a + row * args.a_stride, args.a_stride, acc);
-  finish_tile<rows, vectors>(c, acc, args.y + row * args.y_stride, args.y_stride,
-                             args.residual ? args.residual + row * c.epilogue.residual_stride : nullptr);
+void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m, __m256i* sums) {
+  const auto run = [&](auto tile, size_t tiles, size_t height) {
+    tile(panel, a, a_stride, tiles, sums);
+    a += static_cast<ptrdiff_t>(tiles * height) * a_stride;
+    sums += tiles * height * vectors;
+  };
+  if (m >= rows) run(accumulate<rows, vectors>, m / rows, rows);
+  m %= rows;
+  if (rows > 4 && m >= 4) run(accumulate<4, vectors>, 1, 4);
+  if (m % 4 == 3) run(accumulate<3, vectors>, 1, 3);
+  if (m % 4 == 2) run(accumulate<2, vectors>, 1, 2);
+  if (m % 4 == 1) run(accumulate<1, vectors>, 1, 1);
 }
 
-template <int rows, int vectors>
-void run_panel(const Context& c, const Args& args) {
-  size_t i = 0;
-  for (; i + rows <= args.m; i += rows) run_rows<rows, vectors>(c, args, i);
-  if constexpr (rows > 4) {
-    if (i + 4 <= args.m) {
-      run_rows<4, vectors>(c, args, i);
-      i += 4;
+// sums [m][width] to bytes, rows `y_stride` apart. Where m * width is no multiple of kGroup, rows beyond m are written too.
+template <int width, bool bounded>
+[[gnu::noinline]] void requantize_rows(const Panel& panel, const ByteClamp& limits, const __m256i* sums, size_t m, Act* y,
+                                       ptrdiff_t y_stride) {
+  constexpr int kRows = kGroup / width;
+  const ByteClamp clamp = limits;
+  const __m256 m0 = _mm256_loadu_ps(panel.multiplier);
+  const __m256 m1 = _mm256_loadu_ps(panel.multiplier + width - kLanes);
+  const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const auto round = [&](int i) {
+    const __m256 multiplier = i % 2 ? m1 : m0;
+    if (!bounded) return scale_round8(sums[i], multiplier, clamp);
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[i]), multiplier));
+  };
+  for (size_t i = 0; i < m; i += kRows, sums += 4, y += kRows * y_stride) {
+    __m256i bytes = pack_bytes(round(0), round(1), round(2), round(3), clamp);
+    bytes = _mm256_permutevar8x32_epi32(_mm256_min_epu8(bytes, clamp.hi8), in_order);
+    const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+    if (width == 16) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y), low);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + y_stride), high);
+    } else {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(y), low);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(y + y_stride), _mm_srli_si128(low, 8));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(y + 2 * y_stride), high);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(y + 3 * y_stride), _mm_srli_si128(high, 8));
     }
   }
-  switch (args.m - i) {
-    case 3:
-      return run_rows<3, vectors>(c, args, i);
-    case 2:
-      return run_rows<2, vectors>(c, args, i);
-    case 1:
-      return run_rows<1, vectors>(c, args, i);
+}
+
+void requantize_rows(const Panel& panel, const ByteClamp& clamp, const __m256i* sums, size_t m, Act* y,
+                     ptrdiff_t y_stride) {
+  if (panel.width == 16) {
+    return panel.bounded ? requantize_rows<16, true>(panel, clamp, sums, m, y, y_stride)
+                         : requantize_rows<16, false>(panel, clamp, sums, m, y, y_stride);
   }
+  return panel.bounded ? requantize_rows<8, true>(panel, clamp, sums, m, y, y_stride)
+                       : requantize_rows<8, false>(panel, clamp, sums, m, y, y_stride);
+}
+
+// n bytes of m rows from one stride to another. `n` is the panel's, rarely other than 8 or 16.
+void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act* to, ptrdiff_t to_stride) {
+  for (; m > 0; --m, from += from_stride, to += to_stride) {
+    if (n == 16) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    } else if (n == 8) {
+      store8(to, load8(from));
+    } else {
+      std::memcpy(to, from, n);
+    }
+  }
+}
+
+// Adds the residual to bytes [m][width], up to the next multiple of kGroup.
+[[gnu::noinline]] void add_rows(const Args& args, const Act* residual, size_t m, Act* bytes) {
+  const size_t width = args.panel->width;
+  alignas(32) Act other[kChunk * 16];
+  copy_rows(residual, args.epilogue->residual_stride, m, args.panel->n, other, static_cast<ptrdiff_t>(width));
+  const AddVec add = load_add(args.epilogue->add);
+  for (size_t i = 0; i < m * width; i += kGroup) store32(bytes + i, add32(load32(bytes + i), load32(other + i), add));
 }
 
 void run(const Args& args) {
-  const Context c{*args.panel, *args.epilogue, load_byte_clamp(args.epilogue->clamp)};
-  if (args.panel->width == 2 * kLanes) {
-    run_panel<4, 2>(c, args);
-  } else {
-    run_panel<8, 1>(c, args);
+  const Panel& panel = *args.panel;
+  const Epilogue& e = *args.epilogue;
+  const ByteClamp clamp = load_byte_clamp(e.clamp);
+  const size_t width = panel.width, group_rows = kGroup / width;
+  alignas(32) __m256i sums[kChunk * 2];
+  alignas(32) Act bytes[kChunk * 16];
+  for (size_t first = 0; first < args.m; first += kChunk) {
+    const size_t m = args.m - first < kChunk ? args.m - first : kChunk;
+    const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
+    Act* y = args.y + static_cast<ptrdiff_t>(first) * args.y_stride;
+    width == 16 ? accumulate_rows<4, 2>(panel, a, args.a_stride, m, sums)
+                : accumulate_rows<8, 1>(panel, a, args.a_stride, m, sums);
+    // Whole groups of whole rows go straight to their place; what cannot goes through `bytes`.
+    const bool direct = panel.n == width && !e.table && !args.residual;
+    const size_t done = direct ? m / group_rows * group_rows : 0;
+    requantize_rows(panel, clamp, sums, done, y, args.y_stride);
+    if (done == m) continue;
+    y += static_cast<ptrdiff_t>(done) * args.y_stride;
+    requantize_rows(panel, clamp, sums + done * width / kLanes, m - done, bytes, static_cast<ptrdiff_t>(width));
+    if (e.table) apply_table(bytes, (m - done) * width, e.table);
+    if (args.residual) {
+      add_rows(args, args.residual + static_cast<ptrdiff_t>(first + done) * e.residual_stride, m - done, bytes);
+    }
+    copy_rows(bytes, static_cast<ptrdiff_t>(width), m - done, panel.n, y, args.y_stride);
   }
 }
 

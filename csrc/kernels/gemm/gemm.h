@@ -35,6 +35,7 @@ struct Panel {
   uint32_t steps;
   uint32_t lead;  // the first `lead` offsets are 0, kr, 2 * kr, ...
   uint32_t width, n;
+  bool bounded;  // |accumulator * multiplier| < 2^31 whatever the inputs: no conversion to int32 can overflow
 };
 
 struct Args {

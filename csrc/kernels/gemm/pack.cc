@@ -19,6 +19,7 @@
 #include "kernels/gemm/pack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace lightkern::gemm {
@@ -228,6 +229,11 @@ int32_t effective_bias(const Source& source, size_t channel, size_t k) {
                               static_cast<uint32_t>(source.x_zero) * static_cast<uint32_t>(sum));
 }
 
+bool is_bounded(const Source& source, size_t channel, size_t k) {
+  const double most = 255.0 * 127.0 * static_cast<double>(k) + std::abs(static_cast<double>(source.bias[channel]));
+  return most * static_cast<double>(source.multiplier[channel]) < 2147483000.0;
+}
+
 // Where the parts of a panel go, in bytes from the start of the storage.
 struct Place {
   size_t weights, offsets, bias, multiplier;
@@ -239,7 +245,9 @@ void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k
   std::memcpy(base + place.offsets, draft.offsets.data(), draft.offsets.size() * sizeof(int32_t));
   int32_t* bias = reinterpret_cast<int32_t*>(base + place.bias);
   float* multiplier = reinterpret_cast<float*>(base + place.multiplier);
+  panel.bounded = true;
   for (size_t c = 0; c < draft.width; ++c) {
+    if (c < panel.n) panel.bounded &= is_bounded(source, first + c, k);
     bias[c] = c < panel.n ? effective_bias(source, first + c, k) : 0;
     multiplier[c] = c < panel.n ? source.multiplier[first + c] : 0.0f;
   }

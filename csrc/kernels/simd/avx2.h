@@ -185,17 +185,20 @@ template <class Wide, class Narrow, class One>
   for (; i < n; ++i) one(i);
 }
 
+// n bytes through a table, in place.
+[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
+  size_t i = 0;
+  if (n >= 64) {
+    const TableVec vec = load_table(table);
+    for (; i + 32 <= n; i += 32) store32(y + i, lookup32(load32(y + i), vec));
+  }
+  for (; i < n; ++i) y[i] = table[y[i]];
+}
+
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
 [[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
                                                    const Epilogue& e) {
-  if (e.table) {
-    int i = 0;
-    if (n >= 64) {
-      const TableVec table = load_table(e.table);
-      for (; i + 32 <= n; i += 32) store32(y + i, lookup32(load32(y + i), table));
-    }
-    for (; i < n; ++i) y[i] = e.table[y[i]];
-  }
+  if (e.table) apply_table(y, static_cast<size_t>(n), e.table);
   if (!residual) return;
   const AddVec p = load_add(e.add);
   walk_row(

@@ -161,7 +161,7 @@ void split(State& s, size_t panels_per_group) {
   const size_t bytes_per_pixel = std::max<size_t>(static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh), 1);
   const double macs_per_pixel = static_cast<double>(w.depth()) * w.ocg;
 
-  const size_t fitting = std::max(kLeastPixels, kBlockBytes / bytes_per_pixel);
+  const size_t fitting = std::max(kLeastPixels, kBlockBytes / (bytes_per_pixel + static_cast<size_t>(w.ocg)));
   const size_t pixel_blocks = (ow + fitting - 1) / fitting;
   const size_t pixels = (ow + pixel_blocks - 1) / pixel_blocks;
   s.pixels = split_work(ow, 1, static_cast<double>(pixels), mr);

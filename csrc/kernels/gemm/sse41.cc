@@ -1,0 +1,139 @@
+// gemm on SSE4.1: per step, row and 4 channels: pmaddubsw (u8 * s8, pairs), pmaddwd by one (pairs again), paddd.
+//
+// Ceiling: two multiplies per cycle at best, so 16 MAC/cycle; a step of 4x8 issues 16 multiplies in 8 cycles. Exact: the
+// packer (PairRule::kExact) keeps every pair within 255 * 128 < 2^15 in both directions; the sum of two pairs is 32 bits
+// wide. Activations are broadcast from where they lie, 4 bytes per row and step.
+//
+// Accumulators of a few tiles go through a small buffer in L1 before they are requantized (avx2.cc says why).
+#include <smmintrin.h>
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/simd/sse41.h"
+
+namespace lightkern::gemm {
+namespace {
+
+constexpr int kLanes = 4;      // channels of one vector
+constexpr size_t kChunk = 32;  // rows that go through the buffer at once
+
+inline __m128i broadcast4(const Act* a) {
+  int32_t bytes;
+  std::memcpy(&bytes, a, 4);
+  return _mm_shuffle_epi32(_mm_cvtsi32_si128(bytes), 0);
+}
+
+// `tiles` times `rows` rows of 4 * vectors channels, the panel's width, to sums [tiles * rows][4 * vectors]. A function of
+// its own, so that the loop over steps has all registers.
+template <int rows, int vectors>
+[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t tiles, __m128i* sums) {
+  const __m128i ones = _mm_set1_epi16(1);
+  for (; tiles > 0; --tiles, a += rows * a_stride, sums += rows * vectors) {
+    __m128i acc[rows][vectors];
+    for (int v = 0; v < vectors; ++v) {
+      const __m128i bias = _mm_loadu_si128(reinterpret_cast<const __m128i*>(panel.bias) + v);
+      for (int r = 0; r < rows; ++r) acc[r][v] = bias;
+    }
+    const __m128i* w = reinterpret_cast<const __m128i*>(panel.weights);
+    const int32_t* offset = panel.offsets;
+    const int32_t* const end = offset + panel.steps;
+    for (; offset != end; ++offset, w += vectors) {
+      const Act* at = a + *offset;
+      __m128i weights[vectors];
+      for (int v = 0; v < vectors; ++v) weights[v] = _mm_load_si128(w + v);
+      for (int r = 0; r < rows; ++r) {
+        const __m128i x = broadcast4(at + r * a_stride);
+        for (int v = 0; v < vectors; ++v) {
+          const __m128i pairs = _mm_maddubs_epi16(x, weights[v]);
+          acc[r][v] = _mm_add_epi32(acc[r][v], _mm_madd_epi16(pairs, ones));
+        }
+      }
+    }
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < vectors; ++v) _mm_store_si128(sums + r * vectors + v, acc[r][v]);
+    }
+  }
+}
+
+// Any number of rows, in tiles of 4 and one smaller for the rest.
+template <int vectors>
+void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m, __m128i* sums) {
+  const size_t tiles = m / 4, done = tiles * 4;
+  if (tiles > 0) accumulate<4, vectors>(panel, a, a_stride, tiles, sums);
+  a += static_cast<ptrdiff_t>(done) * a_stride;
+  sums += done * vectors;
+  switch (m - done) {
+    case 3:
+      return accumulate<3, vectors>(panel, a, a_stride, 1, sums);
+    case 2:
+      return accumulate<2, vectors>(panel, a, a_stride, 1, sums);
+    case 1:
+      return accumulate<1, vectors>(panel, a, a_stride, 1, sums);
+  }
+}
+
+// sums [m][width] to bytes [m][width] without gaps, in groups of 16; m * width is rounded up to that.
+void requantize_rows(const Panel& panel, const Clamp& limits, const __m128i* sums, size_t m, Act* bytes) {
+  const ClampVec clamp = load_clamp(limits);
+  const __m128 m0 = _mm_loadu_ps(panel.multiplier), m1 = _mm_loadu_ps(panel.multiplier + panel.width - kLanes);
+  for (size_t i = 0; i < m * panel.width; i += 16, sums += 4) {
+    const __m128i packed = pack16(requantize4(sums[0], m0, clamp), requantize4(sums[1], m1, clamp),
+                                  requantize4(sums[2], m0, clamp), requantize4(sums[3], m1, clamp));
+    _mm_store_si128(reinterpret_cast<__m128i*>(bytes + i), packed);
+  }
+}
+
+// Stores the n channels that exist of bytes [m][width], after adding the residual if there is one.
+void store_rows(const Args& args, const Act* bytes, size_t m, Act* y, const Act* residual) {
+  const size_t width = args.panel->width, n = args.panel->n;
+  const Epilogue& e = *args.epilogue;
+  const ClampVec clamp = load_clamp(e.add.clamp);
+  const __m128 ma = _mm_set1_ps(e.add.ma), mb = _mm_set1_ps(e.add.mb);
+  const __m128i za = _mm_set1_epi32(e.add.za), zb = _mm_set1_epi32(e.add.zb);
+  for (; m > 0; --m, bytes += width, y += args.y_stride) {
+    if (!residual) {
+      if (n == 8) {
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(y), _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
+      } else {
+        std::memcpy(y, bytes, n);
+      }
+      continue;
+    }
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      const __m128 ta = _mm_mul_ps(widen4(bytes + i, za), ma);
+      const __m128 tb = _mm_mul_ps(widen4(residual + i, zb), mb);
+      store4(y + i, finish4(_mm_add_ps(ta, tb), clamp));
+    }
+    for (; i < n; ++i) y[i] = requantize_add(bytes[i], residual[i], e.add);
+    residual += e.residual_stride;
+  }
+}
+
+void run(const Args& args) {
+  const Panel& panel = *args.panel;
+  const Epilogue& e = *args.epilogue;
+  alignas(16) __m128i sums[kChunk * 2];
+  alignas(16) Act bytes[kChunk * 8];
+  for (size_t first = 0; first < args.m; first += kChunk) {
+    const size_t m = args.m - first < kChunk ? args.m - first : kChunk;
+    const ptrdiff_t row = static_cast<ptrdiff_t>(first);
+    const Act* a = args.a + row * args.a_stride;
+    panel.width == 8 ? accumulate_rows<2>(panel, a, args.a_stride, m, sums)
+                     : accumulate_rows<1>(panel, a, args.a_stride, m, sums);
+    requantize_rows(panel, e.clamp, sums, m, bytes);
+    if (e.table) apply_table(bytes, m * panel.width, e.table);
+    store_rows(args, bytes, m, args.y + row * args.y_stride,
+               args.residual ? args.residual + row * e.residual_stride : nullptr);
+  }
+}
+
+constexpr Kernel kKernels[] = {
+    {"gemm_s8_4x8c4_sse41", {4, 8, 4, 4}, WeightFormat::kDense, PairRule::kExact, run},
+};
+
+}  // namespace
+
+extern const Table sse41;
+constexpr Table sse41 = make_table(kKernels);
+
+}  // namespace lightkern::gemm
