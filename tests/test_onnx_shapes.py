@@ -78,7 +78,8 @@ def test_slice(starts, ends, axes, opset):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([0], [4], [1], [2]), "step"),
+        (([0], [2], [0], [2]), "batch"),
+        (([3], [0], [3], [-2]), "step"),
         (([3], [0], [1], [-1]), "step"),
         (([3], [2], [1], [1]), "empty"),
         (([0], [1], [0], [1]), "batch"),
@@ -88,6 +89,13 @@ def test_other_slices_are_refused(arguments, message):
     constants = {n: ints(*v) for n, v in zip("seat", arguments, strict=True)}
     with pytest.raises(lk.UnsupportedError, match=message):
         lk.load_onnx(single("Slice", {"x": (4, 5, 6)}, constants, batch=2))
+
+
+@pytest.mark.parametrize("steps", [(1, 2, 2), (1, 1, 3), (2, 1, 1), (1, 5, 6)])
+@pytest.mark.parametrize("start", [0, 1])
+def test_slice_with_steps(steps, start):
+    constants = {"s": ints(0, start, start), "e": ints(4, 5, 2**31), "a": ints(1, 2, 3), "t": ints(*steps)}
+    check(single("Slice", {"x": (4, 5, 6)}, constants), tolerance=0)
 
 
 @pytest.mark.parametrize(("index", "axis"), [(np.int64(1), 1), (np.int64(-1), 2), (ints(1, 2), 1), (ints(-2, -1), 3)])

@@ -51,21 +51,33 @@ def split(context: Context) -> None:
 
 @handles("Slice")
 def take_slice(context: Context) -> None:
-    """Contiguous parts of axes; a step other than 1 is not supported."""
+    """Parts of axes; a step above 1 keeps every so many pixels."""
     value = context.activation()
     rank = len(value.axes)
     for where, begin, end, step in slices(context, rank + 1):
         axis = context.axis(where, rank, batch=True)
         size = context.batch if axis < 0 else value.source_shape[axis]
-        if step != 1:
-            context.refuse(f"a step of {step} is not supported")
+        if step < 1:
+            context.refuse(f"a step of {step} is not supported, only positive ones are")
         first, last, _ = slice(begin, end).indices(size)
         if axis < 0:
-            if (first, last) != (0, size):
+            if (first, last, step) != (0, size, 1):
                 context.refuse("works along the batch axis")
             continue
         value = cut(context, value, axis, first, last)
+        if step > 1:
+            value = subsample(context, value, axis, step)
     context.result(value)
+
+
+def subsample(context: Context, value: Value, axis: int, step: int) -> Value:
+    """Every `step`-th position of one of three axes: a pool of one pixel, exact in any arithmetic."""
+    if len(value.axes) != 3:
+        context.refuse(f"a step of {step} is supported for pictures (n, C, H, W) only")
+    order = context.best_order([value], lambda o: o[-1] != (axis,), "")
+    stride = [step, 1] if order[0] == (axis,) else [1, step]
+    attrs = {"kernel": [1, 1], "stride": stride, "padding": [0, 0, 0, 0]}
+    return context.arranged(context.emit("max_pool", [context.arrange(value, order)], attrs), order)
 
 
 @handles("Gather")
