@@ -48,10 +48,20 @@ def run_race(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the races: these are the figures to quote."""
-    if config.stash[RACES]:
-        from latency import summary, table
+    races = config.stash[RACES]
+    if not races:
+        return
+    from latency import summary, table
+    from layers import LAYERS, REPEATS, layer_table
 
-        terminalreporter.section("interleaved races (quote these)")
-        for result in config.stash[RACES]:
-            terminalreporter.write_line(table(result) + "\n")
-        terminalreporter.write_line(summary(config.stash[RACES]))
+    terminalreporter.section("interleaved races (quote these)")
+    by_name = {race.model: race for race in races}
+    keys = {name: tuple(f"{name}x{count}" for count in REPEATS) for name in LAYERS}
+    layers = {n: (by_name[a], by_name[b]) for n, (a, b) in keys.items() if a in by_name and b in by_name}
+    if layers:
+        terminalreporter.write_line(layer_table(layers))
+    networks = [race for race in races if race.model.rsplit("x", 1)[0] not in layers]
+    for race in networks:
+        terminalreporter.write_line(table(race) + "\n")
+    if networks:
+        terminalreporter.write_line(summary(networks))

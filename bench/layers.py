@@ -1,27 +1,32 @@
-"""Single-layer networks: the same layer many times over, so that the edges of a network weigh little.
+"""Single-layer networks: the same layer a few times and many times over.
 
-Layers that keep their shape stand in a row (``REPEATS`` of them); layers with stride 2 stand side by side on one input,
-and their outputs are added up. Weights are He-normal with a ReLU behind each convolution: signals keep their size.
+The difference of both times, divided by the difference in layers, is the time of one layer alone: the edges of the
+network (quantization, changes of layout, the call itself) cancel. Layers that keep their shape stand in a row; layers
+with stride 2 stand side by side on one input, and their outputs are added up. Weights are He-normal with a ReLU behind
+each convolution, so that signals keep their size.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from interleave import Timing
+from latency import OURS, Race
 from packages import cached
 from peers import Case
 
-__all__ = ["LAYERS", "REPEATS", "Layer", "layer_case", "layer_input"]
+__all__ = ["LAYERS", "REPEATS", "Layer", "layer_case", "layer_input", "layer_seconds", "layer_table"]
 
 Array = npt.NDArray[Any]
 
-REPEATS = 10
+REPEATS = (2, 10)
+"""Layers of the short and of the long network."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,6 @@ class Layer:
         Multiply-accumulate operations of one layer; 0 for layers that are counted in elements.
     side_by_side : bool
         The layer changes the shape: copies share the input and are added up.
-    repeats : int
-        Copies of the layer.
     """
 
     channels: int
@@ -47,7 +50,6 @@ class Layer:
     add: Callable[[Network, str], str]
     macs: int = 0
     side_by_side: bool = False
-    repeats: int = REPEATS
 
 
 @dataclass
@@ -102,7 +104,7 @@ def first_layer() -> Layer:
         y = network.op("Relu", network.convolution(x, 3, 32, 3, stride=2))
         return network.op("GlobalAveragePool", y)
 
-    return Layer(3, 224, add, 112 * 112 * 32 * 27, repeats=1)
+    return Layer(3, 224, add, 112 * 112 * 32 * 27, side_by_side=True)
 
 
 def linear(channels: int) -> Layer:
@@ -193,14 +195,39 @@ def _normal(count: int, layer: Layer) -> Array:
     return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
 
 
-def layer_case(name: str) -> Case:
-    """The network of a key of `LAYERS`."""
+def layer_case(name: str, repeats: int) -> Case:
+    """The network of a key of `LAYERS` with a number of layers."""
     layer = LAYERS[name]
-    path = cached(f"layers/{name}.onnx", functools.partial(_write, layer))
-    return Case(name, path, functools.partial(_normal, 4, layer))
+    path = cached(f"layers/{name}x{repeats}.onnx", functools.partial(_write, layer, repeats))
+    return Case(f"{name}x{repeats}", path, functools.partial(_normal, 4, layer))
 
 
-def _write(layer: Layer, path: Path) -> None:
+def layer_seconds(short: Timing, long: Timing) -> float:
+    """Time of one layer, s, from the times of both networks; NaN where noise exceeds it."""
+    seconds = (long.median - short.median) / (REPEATS[1] - REPEATS[0])
+    return seconds if seconds > 0 else float("nan")
+
+
+def layer_table(pairs: Mapping[str, tuple[Race, Race]]) -> str:
+    """Time of one layer per contender, us, its rate, and the ratio of lightkern to the best peer, for people."""
+    names = list(dict.fromkeys(name for _, long in pairs.values() for name in long.timings))
+    lines = [
+        "one layer, us (GMAC/s)",
+        f"{'':24}" + "".join(f"{name:>19}" for name in names) + "  lightkern / best peer",
+    ]
+    for layer, (short, long) in pairs.items():
+        seconds = {name: layer_seconds(short.timings[name], long.timings[name]) for name in long.timings}
+        cells = []
+        for name in names:
+            rate = f"({LAYERS[layer].macs / seconds[name] / 1e9:.1f})" if LAYERS[layer].macs else ""
+            cells.append(f"{seconds[name] * 1e6:>12.1f} {rate:>6}" if name in seconds else f"{'-':>19}")
+        ours = seconds.pop(OURS, float("nan"))
+        best = np.nanmin(list(seconds.values())) if seconds else float("nan")
+        lines.append(f"{layer:24}" + "".join(cells) + f"  {ours / best:.2f}")
+    return "\n".join(lines)
+
+
+def _write(layer: Layer, repeats: int, path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -208,10 +235,10 @@ def _write(layer: Layer, path: Path) -> None:
     x = "input"
     if layer.side_by_side:
         x = functools.reduce(
-            lambda a, b: network.op("Add", a, b), [layer.add(network, "input") for _ in range(layer.repeats)]
+            lambda a, b: network.op("Add", a, b), [layer.add(network, "input") for _ in range(repeats)]
         )
     else:
-        for _ in range(layer.repeats):
+        for _ in range(repeats):
             x = layer.add(network, x)
     graph = helper.make_graph(
         network.nodes,
