@@ -124,6 +124,12 @@ def trace_channels(graph: Graph, shapes: Mapping[str, Shape], *, rescale: bool =
     return ChannelMap(roots, dict(t.copies), pinned, np.asarray(family))
 
 
+def _repeats(labels: Array, copies: Array) -> bool:
+    """Whether a root stands twice in a tensor under one copy number."""
+    key = labels * (int(copies.max(initial=0)) + 1) + copies
+    return len(np.unique(key)) < len(key)
+
+
 def _trace_node(t: _Tracer, node: Node, shapes: Mapping[str, Shape]) -> None:
     xs = [t.roots[name] for name in node.inputs]
     flattened = any(t.copies[name].any() for name in node.inputs)
@@ -140,7 +146,9 @@ def _trace_node(t: _Tracer, node: Node, shapes: Mapping[str, Shape]) -> None:
         t.pin(t.roots[node.output])
     elif node.op == "concat":
         if node.attrs["axis"] == len(shape) - 1:
-            t.put(node.output, np.concatenate(xs))
+            labels = np.concatenate(xs)
+            part = np.repeat(np.arange(len(xs)), [len(x) for x in xs])
+            t.put(node.output, labels, part if _repeats(t.find(labels), np.zeros_like(labels)) else None)
         else:
             for other in xs[1:]:
                 t.tie(xs[0], other)
