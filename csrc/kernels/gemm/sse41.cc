@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kLanes = 4;      // channels of one vector
 constexpr size_t kChunk = 32;  // rows that go through the buffer at once
+constexpr size_t kGroup = 16;  // values that are requantized at once: 2 rows of 8 channels, or 4 rows of 4
 
 inline __m128i broadcast4(const Act* a) {
   int32_t bytes;
@@ -73,39 +74,35 @@ void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_
 
 // sums [m][width] to bytes [m][width] without gaps, in groups of 16; m * width is rounded up to that.
 void requantize_rows(const Panel& panel, const Clamp& limits, const __m128i* sums, size_t m, Act* bytes) {
-  const ClampVec clamp = load_clamp(limits);
+  const ByteClamp clamp = load_byte_clamp(limits);
   const __m128 m0 = _mm_loadu_ps(panel.multiplier), m1 = _mm_loadu_ps(panel.multiplier + panel.width - kLanes);
-  for (size_t i = 0; i < m * panel.width; i += 16, sums += 4) {
-    const __m128i packed = pack16(requantize4(sums[0], m0, clamp), requantize4(sums[1], m1, clamp),
-                                  requantize4(sums[2], m0, clamp), requantize4(sums[3], m1, clamp));
+  for (size_t i = 0; i < m * panel.width; i += kGroup, sums += 4) {
+    const __m128i packed = pack_bytes(scale_round4(sums[0], m0, clamp), scale_round4(sums[1], m1, clamp),
+                                      scale_round4(sums[2], m0, clamp), scale_round4(sums[3], m1, clamp), clamp);
     _mm_store_si128(reinterpret_cast<__m128i*>(bytes + i), packed);
   }
 }
 
-// Stores the n channels that exist of bytes [m][width], after adding the residual if there is one.
-void store_rows(const Args& args, const Act* bytes, size_t m, Act* y, const Act* residual) {
-  const size_t width = args.panel->width, n = args.panel->n;
-  const Epilogue& e = *args.epilogue;
-  const ClampVec clamp = load_clamp(e.add.clamp);
-  const __m128 ma = _mm_set1_ps(e.add.ma), mb = _mm_set1_ps(e.add.mb);
-  const __m128i za = _mm_set1_epi32(e.add.za), zb = _mm_set1_epi32(e.add.zb);
-  for (; m > 0; --m, bytes += width, y += args.y_stride) {
-    if (!residual) {
-      if (n == 8) {
-        _mm_storel_epi64(reinterpret_cast<__m128i*>(y), _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
-      } else {
-        std::memcpy(y, bytes, n);
-      }
-      continue;
+// n bytes of m rows from one stride to another. `n` is the panel's, rarely other than 4 or 8.
+void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act* to, ptrdiff_t to_stride) {
+  for (; m > 0; --m, from += from_stride, to += to_stride) {
+    if (n == 8) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    } else {
+      std::memcpy(to, from, n);
     }
-    size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-      const __m128 ta = _mm_mul_ps(widen4(bytes + i, za), ma);
-      const __m128 tb = _mm_mul_ps(widen4(residual + i, zb), mb);
-      store4(y + i, finish4(_mm_add_ps(ta, tb), clamp));
-    }
-    for (; i < n; ++i) y[i] = requantize_add(bytes[i], residual[i], e.add);
-    residual += e.residual_stride;
+  }
+}
+
+// Adds the residual to bytes [m][width], up to the next multiple of kGroup.
+void add_rows(const Args& args, const Act* residual, size_t m, Act* bytes) {
+  const size_t width = args.panel->width;
+  alignas(16) Act other[kChunk * 8];
+  copy_rows(residual, args.epilogue->residual_stride, m, args.panel->n, other, static_cast<ptrdiff_t>(width));
+  const AddVec add = load_add(args.epilogue->add);
+  for (size_t i = 0; i < m * width; i += kGroup) {
+    __m128i* at = reinterpret_cast<__m128i*>(bytes + i);
+    *at = add16(*at, _mm_load_si128(reinterpret_cast<const __m128i*>(other + i)), add);
   }
 }
 
@@ -122,8 +119,8 @@ void run(const Args& args) {
                      : accumulate_rows<1>(panel, a, args.a_stride, m, sums);
     requantize_rows(panel, e.clamp, sums, m, bytes);
     if (e.table) apply_table(bytes, m * panel.width, e.table);
-    store_rows(args, bytes, m, args.y + row * args.y_stride,
-               args.residual ? args.residual + row * e.residual_stride : nullptr);
+    if (args.residual) add_rows(args, args.residual + row * e.residual_stride, m, bytes);
+    copy_rows(bytes, static_cast<ptrdiff_t>(panel.width), m, panel.n, args.y + row * args.y_stride, args.y_stride);
   }
 }
 

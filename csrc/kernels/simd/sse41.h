@@ -154,25 +154,15 @@ template <class Wide, class Narrow, class One>
   for (; i < n; ++i) one(i);
 }
 
-// 16 bytes through a table [256]: 16 shuffles, each of which answers for one value of the high nibble. The saturating add
-// keeps that nibble's indices below 128 and lifts all others above, where a shuffle gives 0.
-[[maybe_unused]] static inline __m128i lookup16(__m128i x, const Act* table) {
-  const __m128i only_first = _mm_set1_epi8(0x70), next = _mm_set1_epi8(16);
-  __m128i y = _mm_setzero_si128();
-  for (int i = 0; i < 16; ++i) {
-    const __m128i part = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table) + i);
-    y = _mm_or_si128(y, _mm_shuffle_epi8(part, _mm_adds_epu8(x, only_first)));
-    x = _mm_sub_epi8(x, next);
-  }
-  return y;
-}
-
 // n bytes through a table, in place.
 [[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
   size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    __m128i* at = reinterpret_cast<__m128i*>(y + i);
-    _mm_storeu_si128(at, lookup16(_mm_loadu_si128(at), table));
+  if (n >= 32) {
+    const TableVec vec = load_table(table);
+    for (; i + 16 <= n; i += 16) {
+      __m128i* at = reinterpret_cast<__m128i*>(y + i);
+      _mm_storeu_si128(at, lookup16(_mm_loadu_si128(at), vec));
+    }
   }
   for (; i < n; ++i) y[i] = table[y[i]];
 }
