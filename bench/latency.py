@@ -9,6 +9,7 @@ import argparse
 import json
 import platform
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy.typing as npt
 from cases import ZOO, zoo_case, zoo_input
 from interleave import Timing, interleave, ratio
-from peers import Case, Contender, UnavailableError, contenders, pin, prepared
+from peers import Case, Contender, UnavailableError, contenders, pin, prepared, spread, worker_threads
 
 __all__ = ["OURS", "Race", "race", "summary", "table"]
 
@@ -25,6 +26,7 @@ Array = npt.NDArray[Any]
 
 OURS = "lightkern int8"
 EXACT = ("float", "exact", "7-bit")
+WARM_UP_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,23 @@ class Race:
 
 
 def race(case: Case, x: Array, threads: int, chosen: list[Contender], rounds: int = 15) -> Race:
-    """Time contenders on one network against each other, pinned to `threads` CPUs."""
+    """Time contenders on one network against each other, each thread pinned to a CPU."""
     pin(threads)
     runs: dict[str, Callable[[], object]] = {}
     skipped: dict[str, str] = {}
     for contender in chosen:
+        before = worker_threads()
         try:
             runs[contender.name] = prepared(contender, case, threads).bind(x)
         except UnavailableError as error:
             skipped[contender.name] = str(error)
+            continue
+        until = time.perf_counter() + WARM_UP_SECONDS
+        while time.perf_counter() < until:
+            runs[contender.name]()
+        if not contender.pins_itself:
+            spread(worker_threads() - before, threads)
+    pin(1)  # the caller; its workers have the other CPUs
     timings = interleave(runs, rounds)
     return Race(case.name, threads, timings, {c.name: c.exactness for c in chosen}, skipped)
 

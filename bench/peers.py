@@ -32,6 +32,8 @@ __all__ = [
     "contenders",
     "pin",
     "prepared",
+    "spread",
+    "worker_threads",
 ]
 
 Array = npt.NDArray[Any]
@@ -102,12 +104,15 @@ class Contender:
         resolution; "saturates" adds pairs of products in 16 bits and clips them.
     prepare : callable
         ``prepare(case, threads)`` returns a `Runner` or raises `UnavailableError`.
+    pins_itself : bool
+        The runtime gives its workers CPUs of their own; otherwise `spread` does.
     """
 
     name: str
     package: str
     exactness: str
     prepare: Callable[[Case, int], Runner]
+    pins_itself: bool = False
 
 
 def pin(threads: int) -> None:
@@ -117,6 +122,29 @@ def pin(threads: int) -> None:
         if threads > len(cpus):
             raise UnavailableError(f"{threads} threads wanted, this process may use {len(cpus)} CPUs")
         os.sched_setaffinity(0, cpus[:threads])
+
+
+def worker_threads() -> set[int]:
+    """Identifiers of the threads of this process (Linux; elsewhere empty)."""
+    tasks = Path("/proc/self/task")
+    return {int(task.name) for task in tasks.iterdir()} if tasks.is_dir() else set()
+
+
+def spread(workers: set[int], threads: int) -> None:
+    """Give each worker thread a CPU of its own among the first `threads`, leaving the first to the caller.
+
+    Without this the scheduler of a busy machine now and then puts two threads of a pool on one CPU, for whole bursts.
+    Pools differ in how many threads they start; the busiest come first.
+    """
+    cpus = sorted(ALL_CPUS)[1:threads]
+
+    def ticks(worker: int) -> int:
+        fields = Path(f"/proc/self/task/{worker}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    if cpus:
+        for i, worker in enumerate(sorted(workers, key=ticks, reverse=True)):
+            os.sched_setaffinity(worker, {cpus[i % len(cpus)]})
 
 
 ALL_CPUS: frozenset[int] = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
@@ -221,6 +249,7 @@ def prepare_openvino(kind: str) -> Callable[[Case, int], Runner]:
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(threads),
             "INFERENCE_PRECISION_HINT": "f32",
+            "ENABLE_CPU_PINNING": "YES",
         }
         request = core.compile_model(model, "CPU", settings).create_infer_request()
 
@@ -280,9 +309,9 @@ CONTENDERS = [
     Contender("onnxruntime u8s8", "onnxruntime", int8_products(), prepare_onnxruntime("u8s8")),
     Contender("onnxruntime s8s8", "onnxruntime", int8_products(), prepare_onnxruntime("s8s8")),
     Contender("onnxruntime 7-bit", "onnxruntime", "7-bit", prepare_onnxruntime("7bit")),
-    Contender("openvino float", "openvino", "float", prepare_openvino("float")),
-    Contender("openvino u8s8", "openvino", int8_products(), prepare_openvino("u8s8")),
-    Contender("openvino 7-bit", "openvino", "7-bit", prepare_openvino("7bit")),
+    Contender("openvino float", "openvino", "float", prepare_openvino("float"), pins_itself=True),
+    Contender("openvino u8s8", "openvino", int8_products(), prepare_openvino("u8s8"), pins_itself=True),
+    Contender("openvino 7-bit", "openvino", "7-bit", prepare_openvino("7bit"), pins_itself=True),
     Contender("litert float", "ai_edge_litert", "float", prepare_litert("float")),
     Contender("litert int8", "ai_edge_litert", "exact", prepare_litert("int8")),
 ]
