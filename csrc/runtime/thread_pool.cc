@@ -36,14 +36,18 @@ void spin_until(Condition condition) {
 
 }  // namespace
 
+// A job is open while `epoch` is odd. The caller opens it, takes part, and closes it when no unit is left; it then waits for
+// the workers that are inside, not for those that have not come: one that the operating system kept from running costs its
+// help, and no time. A worker enters first and looks at the epoch then, the caller closes first and looks for workers then,
+// so that one of the two sees the other.
 struct ThreadPool::Shared {
-  // The job. Written by the caller before `epoch` moves, read by the workers after they saw it move.
+  // The job. Written while none is open and no worker is inside.
   Work fn = nullptr;
   void* context = nullptr;
   size_t units = 0, chunk = 1;
   alignas(64) std::atomic<size_t> next{0};
   alignas(64) std::atomic<unsigned> epoch{0};
-  alignas(64) std::atomic<int> busy{0};
+  alignas(64) std::atomic<int> inside{0};
   std::atomic<bool> stop{false};
   std::atomic<int> sleepers{0};
   std::mutex mutex;
@@ -62,7 +66,10 @@ struct ThreadPool::Shared {
   void serve(int thread) {
     unsigned seen = 0;
     for (;;) {
-      const auto ready = [&] { return epoch.load() != seen; };
+      const auto ready = [&] {
+        const unsigned now = epoch.load();
+        return ((now & 1) != 0 && now != seen) || stop.load();
+      };
       for (int i = 0; i < kSpins && !ready(); ++i) relax();
       if (!ready()) {
         std::unique_lock<std::mutex> lock(mutex);
@@ -70,25 +77,28 @@ struct ThreadPool::Shared {
         wake.wait(lock, ready);
         sleepers.fetch_sub(1);
       }
-      seen = epoch.load(std::memory_order_acquire);
-      if (stop.load(std::memory_order_acquire)) return;
-      work(thread);
-      busy.fetch_sub(1, std::memory_order_release);
+      if (stop.load()) return;
+      const unsigned job = epoch.load();
+      inside.fetch_add(1);
+      if ((job & 1) != 0 && epoch.load() == job) {
+        seen = job;
+        work(thread);
+      }
+      inside.fetch_sub(1);
+    }
+  }
+
+  void wake_sleepers() {
+    if (sleepers.load() > 0) {
+      std::lock_guard<std::mutex> lock(mutex);
+      wake.notify_all();
     }
   }
 
   void join() {
     stop.store(true);
-    publish();
+    wake_sleepers();
     for (std::thread& worker : workers) worker.join();
-  }
-
-  void publish() {
-    epoch.fetch_add(1);
-    if (sleepers.load() > 0) {
-      std::lock_guard<std::mutex> lock(mutex);
-      wake.notify_all();
-    }
   }
 };
 
@@ -123,10 +133,11 @@ void ThreadPool::run(size_t units, Work fn, void* context) {
   s.units = units;
   s.chunk = std::max<size_t>(1, units / (static_cast<size_t>(threads_) * 8));
   s.next.store(0, std::memory_order_relaxed);
-  s.busy.store(threads_ - 1, std::memory_order_relaxed);
-  s.publish();
+  s.epoch.fetch_add(1);
+  s.wake_sleepers();
   s.work(0);
-  spin_until([&] { return s.busy.load(std::memory_order_acquire) == 0; });
+  s.epoch.fetch_add(1);
+  spin_until([&] { return s.inside.load() == 0; });
 }
 
 }  // namespace lightkern
