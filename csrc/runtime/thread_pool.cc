@@ -22,7 +22,8 @@ void relax() {
 #endif
 }
 
-// Waits until the condition holds: spins while another core can make it true, then yields the core to it.
+// Waits until the condition holds: spins while another core can make it true, then yields the core
+// to it.
 template <class Condition>
 void spin_until(Condition condition) {
   for (int i = 0; !condition(); ++i) {
@@ -36,10 +37,11 @@ void spin_until(Condition condition) {
 
 }  // namespace
 
-// A job is open while `epoch` is odd. The caller opens it, takes part, and closes it when no unit is left; it then waits for
-// the workers that are inside, not for those that have not come: one that the operating system kept from running costs its
-// help, and no time. A worker enters first and looks at the epoch then, the caller closes first and looks for workers then,
-// so that one of the two sees the other.
+// A job is open while `epoch` is odd. The caller opens it, takes part, and closes it when no unit
+// is left; it then waits for the workers that are inside, not for those that have not come: one
+// that the operating system kept from running costs its help, and no time. A worker enters first
+// and looks at the epoch then, the caller closes first and looks for workers then, so that one of
+// the two sees the other.
 struct ThreadPool::Shared {
   // The job. Written while none is open and no worker is inside.
   Work fn = nullptr;
@@ -118,7 +120,8 @@ ThreadPool::~ThreadPool() {
   if (shared_->pid == getpid()) {
     shared_->join();
   } else {
-    (void)shared_.release();  // a forked child: the workers live in the parent only and cannot be joined
+    (void)shared_
+        .release();  // a forked child: the workers live in the parent only and cannot be joined
   }
 }
 
