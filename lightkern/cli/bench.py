@@ -92,7 +92,7 @@ def bench(model: Path, threads: int, isa: str | None, batch: int, repeat: int, a
         ("90 % below", time_text(result["p90_seconds"])),
         ("throughput", f"{result['examples_per_second']:.1f} examples/s"),
     ]
-    print_facts(loaded.name, facts)
+    print_facts(model.name, facts)
 
 
 @click.command()

@@ -106,6 +106,6 @@ def compress(
         ("time", time_text(seconds)),
         ("wrote", str(output)),
     ]
-    print_facts(model.name, facts)
+    print_facts(network.name, facts)
     if report:
         print_report(report, worst)

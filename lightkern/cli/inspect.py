@@ -93,7 +93,7 @@ def inspect(model: Path, worst: int, as_json: bool) -> None:
         ("parameters", bytes_text(int(document["parameter_bytes"]))),
         ("file", bytes_text(int(document["file_bytes"]))),
     ]
-    print_facts(loaded.name, facts)
+    print_facts(model.name, facts)
     columns = ["node", "op", "window", ">output", ">MAC", ">bytes"]
     columns += [">scale", ">zero point"] if isinstance(loaded, Model) else []
     rows = []

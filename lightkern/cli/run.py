@@ -66,7 +66,7 @@ def run(
         print_json({**document, "top": classes} if top is not None else document)
         return
     each = time_text(seconds / len(inputs))
-    print_facts(loaded.name, [("examples", str(len(inputs))), ("time", f"{time_text(seconds)}, {each} each")])
+    print_facts(model.name, [("examples", str(len(inputs))), ("time", f"{time_text(seconds)}, {each} each")])
     rows = [
         (name, shape_text(y.shape), str(y.dtype), f"{y.min():.6g}", f"{y.max():.6g}") for name, y in outputs.items()
     ]
