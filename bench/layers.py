@@ -122,18 +122,21 @@ def pool(kind: str, channels: int, size: int) -> Layer:
 
 
 def residual_add(channels: int, size: int) -> Layer:
-    """The sum of the two tensors before."""
+    """A pointwise layer and the sum with its input."""
 
     def add(network: Network, x: str) -> str:
-        other = network.nodes[-2].output[0] if len(network.nodes) > 1 else "input"
-        return network.op("Add", x, other)
+        return network.op("Add", x, network.convolution(x, channels, channels, 1))
 
-    return Layer(channels, size, add)
+    return Layer(channels, size, add, size * size * channels * channels)
 
 
 def hard_swish(channels: int, size: int) -> Layer:
-    """x * relu6(x + 3) / 6."""
-    return Layer(channels, size, lambda network, x: network.op("HardSwish", x))
+    """A pointwise layer with x * relu6(x + 3) / 6 behind it."""
+
+    def add(network: Network, x: str) -> str:
+        return network.op("HardSwish", network.convolution(x, channels, channels, 1))
+
+    return Layer(channels, size, add, size * size * channels * channels)
 
 
 def squeeze_excite(channels: int, size: int) -> Layer:
@@ -147,16 +150,22 @@ def squeeze_excite(channels: int, size: int) -> Layer:
     return Layer(channels, size, add)
 
 
-def channel_shuffle(channels: int, size: int) -> Layer:
-    """ShuffleNet's shuffle of two groups."""
+def shuffle_unit(channels: int, size: int) -> Layer:
+    """ShuffleNetV2's unit without its depthwise part: split, pointwise layer on one half, concatenate, shuffle."""
+    half = channels // 2
 
     def add(network: Network, x: str) -> str:
-        wide = network.constant(np.array([-1, 2, channels // 2, size, size]))
-        back = network.constant(np.array([-1, channels, size, size]))
-        y = network.op("Transpose", network.op("Reshape", x, wide), perm=[0, 2, 1, 3, 4])
-        return network.op("Reshape", y, back)
+        def part(begin: int) -> str:
+            bounds = [network.constant(np.array([value])) for value in (begin, begin + half, 1)]
+            return network.op("Slice", x, *bounds)
 
-    return Layer(channels, size, add)
+        changed = network.op("Relu", network.convolution(part(half), half, half, 1))
+        y = network.op("Concat", part(0), changed, axis=1)
+        wide = network.constant(np.array([-1, 2, half, size, size]))
+        y = network.op("Transpose", network.op("Reshape", y, wide), perm=[0, 2, 1, 3, 4])
+        return network.op("Reshape", y, network.constant(np.array([-1, channels, size, size])))
+
+    return Layer(channels, size, add, size * size * half * half)
 
 
 LAYERS: dict[str, Layer] = {
@@ -177,10 +186,10 @@ LAYERS: dict[str, Layer] = {
     "linear_1024": linear(1024),
     "max_pool_128_28": pool("MaxPool", 128, 28),
     "average_pool_128_28": pool("AveragePool", 128, 28),
-    "add_128_28": residual_add(128, 28),
-    "hard_swish_128_28": hard_swish(128, 28),
+    "pointwise_add_128_28": residual_add(128, 28),
+    "pointwise_hard_swish_128_28": hard_swish(128, 28),
     "squeeze_excite_240_28": squeeze_excite(240, 28),
-    "channel_shuffle_232_14": channel_shuffle(232, 14),
+    "shuffle_unit_232_14": shuffle_unit(232, 14),
 }
 """The layers by name: kind, channels, size."""
 
@@ -213,7 +222,7 @@ def layer_table(pairs: Mapping[str, tuple[Race, Race]]) -> str:
     names = list(dict.fromkeys(name for _, long in pairs.values() for name in long.timings))
     lines = [
         "one layer, us (GMAC/s)",
-        f"{'':24}" + "".join(f"{name:>19}" for name in names) + "  lightkern / best peer",
+        f"{'':28}" + "".join(f"{name:>19}" for name in names) + "  lightkern / best peer",
     ]
     for layer, (short, long) in pairs.items():
         seconds = {name: layer_seconds(short.timings[name], long.timings[name]) for name in long.timings}
@@ -223,7 +232,7 @@ def layer_table(pairs: Mapping[str, tuple[Race, Race]]) -> str:
             cells.append(f"{seconds[name] * 1e6:>12.1f} {rate:>6}" if name in seconds else f"{'-':>19}")
         ours = seconds.pop(OURS, float("nan"))
         best = np.nanmin(list(seconds.values())) if seconds else float("nan")
-        lines.append(f"{layer:24}" + "".join(cells) + f"  {ours / best:.2f}")
+        lines.append(f"{layer:28}" + "".join(cells) + f"  {ours / best:.2f}")
     return "\n".join(lines)
 
 
