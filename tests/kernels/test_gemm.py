@@ -79,6 +79,19 @@ def test_saturating_pairs(kernel: str, x: str) -> None:
         check(model, inputs(model, rng, x), kernel=kernel)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("x", INPUTS)
+def test_coupled_steps(kernel: str, x: str) -> None:
+    """Weights so small that pairs of two steps are added in 16 bits: at the bound of four times 32, and around it."""
+    rng = np.random.default_rng(9)
+    for values, k in itertools.product([[32], [-32], [32, -32], [33, 31], [-33, -31], range(-34, 35)], [8, 30, 52]):
+        net = Net(rng, Style(spread=4.0))
+        name = net.linear(net.input((5, k)), 33)
+        net.nodes[-1].params["weight"] = rng.choice(values, (33, k)).astype(np.int8)
+        model = net.model(name)
+        check(model, inputs(model, rng, x), kernel=kernel)
+
+
 WINDOWS: list[dict[str, Any]] = [
     {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1, 1, 1)},
     {"kernel": (3, 3), "stride": (2, 2), "padding": (0, 0, 1, 1)},

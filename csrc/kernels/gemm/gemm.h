@@ -18,7 +18,9 @@ enum class WeightFormat { kDense };
 //   kExact  it multiplies u8 by s8 and adds pairs in saturating 16 bits (pmaddubsw): exact iff in each pair (2i, 2i + 1)
 //           of a step the positive weights sum to at most 128 and the negative ones to at least -128. The packer moves
 //           what exceeds that into additional steps, so that the kernel needs to know nothing of it.
-enum class PairRule { kAny, kExact };
+//   kCoupled  the same, and it can add the pairs of two steps in 16 bits before it widens them. The packer looks for steps
+//           that together stay within the bound, and puts such couples first.
+enum class PairRule { kAny, kExact, kCoupled };
 
 struct Tile {
   int mr, nr;   // rows and output channels that a kernel computes at once
@@ -34,6 +36,7 @@ struct Panel {
   const float* multiplier;  // [width]
   uint32_t steps;
   uint32_t lead;  // the first `lead` offsets are 0, kr, 2 * kr, ...
+  uint32_t couples;  // the first 2 * couples steps may be added in twos, in 16 bits
   uint32_t width, n;
   bool bounded;  // |accumulator * multiplier| < 2^31 whatever the inputs: no conversion to int32 can overflow
 };

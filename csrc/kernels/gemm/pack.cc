@@ -16,11 +16,16 @@
 // Why extra steps are few: a pair (w0, w1) that sums to 128 + e gives its excess e to one of its two inputs, in a step
 // whose four inputs may start anywhere. Started at the second input of an unsafe pair, that step reaches into the two pairs
 // behind it, and serves all three.
+//
+// PairRule::kCoupled: then steps are sorted. Couples, whose pairs could be added in 16 bits, come first, single steps last.
+// Whether two steps fit depends on nothing but their weights, since a step may lie anywhere in the row: among the many
+// steps of a deep layer nearly each finds a partner.
 #include "kernels/gemm/pack.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 namespace lightkern::gemm {
 namespace {
@@ -215,6 +220,93 @@ class PairSplitter {
   std::vector<Pair> pairs_;
 };
 
+// Sorts the steps of a panel of depth 4: couples first.
+class StepCoupler {
+ public:
+  explicit StepCoupler(Draft& draft)
+      : draft_(draft), steps_(draft.offsets.size()), loads_(steps_ * draft.step_bytes), weight_(steps_) {}
+
+  // Returns the number of couples.
+  size_t run() {
+    for (size_t s = 0; s < steps_; ++s) measure(s);
+    std::vector<uint32_t> order(steps_);
+    std::iota(order.begin(), order.end(), 0u);
+    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return weight_[a] < weight_[b]; });
+    std::vector<uint32_t> couples, singles;
+    size_t failures = 0;
+    while (!order.empty()) {  // the heaviest first, which finds a partner among the lightest if at all
+      const uint32_t own = order.back();
+      order.pop_back();
+      const size_t partner = failures < kMostFailures ? find_partner(own, order) : order.size();
+      if (partner < order.size()) {
+        couples.push_back(own);
+        couples.push_back(order[partner]);
+        order.erase(order.begin() + static_cast<ptrdiff_t>(partner));
+      } else {
+        singles.push_back(own);
+        failures += couples.empty();
+      }
+    }
+    if (couples.empty()) return 0;
+    const size_t count = couples.size() / 2;
+    std::sort(singles.begin(), singles.end());
+    couples.insert(couples.end(), singles.begin(), singles.end());
+    reorder(couples);
+    return count;
+  }
+
+ private:
+  static constexpr size_t kTries = 24;         // partners that a step looks at
+  static constexpr size_t kMostFailures = 48;  // steps without a partner before the first couple; then the panel has none
+
+  // Per pair of a step the sums of its positive and of its negative weights, up to 128.
+  void measure(size_t step) {
+    const int8_t* w = draft_.at(step);
+    uint8_t* load = loads_.data() + step * draft_.step_bytes;
+    int total = 0;
+    for (size_t i = 0; i < draft_.step_bytes; i += 2) {
+      const int up = std::max<int>(w[i], 0) + std::max<int>(w[i + 1], 0);
+      const int down = -std::min<int>(w[i], 0) - std::min<int>(w[i + 1], 0);
+      load[i] = static_cast<uint8_t>(up);
+      load[i + 1] = static_cast<uint8_t>(down);
+      total += std::max(up - kPairLimit / 2, 0) + std::max(down - kPairLimit / 2, 0);
+    }
+    weight_[step] = total;
+  }
+
+  bool fit(size_t a, size_t b) const {
+    const uint8_t* x = loads_.data() + a * draft_.step_bytes;
+    const uint8_t* y = loads_.data() + b * draft_.step_bytes;
+    for (size_t i = 0; i < draft_.step_bytes; i += 16) {  // steps are a multiple of 4 channels wide
+      uint8_t excess = 0;
+      for (size_t j = i; j < i + 16; ++j) excess |= static_cast<uint8_t>(x[j] > kPairLimit - y[j]);
+      if (excess) return false;
+    }
+    return true;
+  }
+
+  size_t find_partner(uint32_t own, const std::vector<uint32_t>& candidates) const {
+    const size_t most = std::min(candidates.size(), kTries);
+    for (size_t i = 0; i < most; ++i) {
+      if (fit(own, candidates[i])) return i;
+    }
+    return candidates.size();
+  }
+
+  void reorder(const std::vector<uint32_t>& order) {
+    Draft old = draft_;
+    for (size_t s = 0; s < order.size(); ++s) {
+      draft_.offsets[s] = old.offsets[order[s]];
+      std::memcpy(draft_.at(s), old.at(order[s]), draft_.step_bytes);
+    }
+  }
+
+  Draft& draft_;
+  size_t steps_;
+  std::vector<uint8_t> loads_;  // [steps][width][2][positive, negative]
+  std::vector<int> weight_;     // how much a step has beyond half of the bound
+};
+
 uint32_t count_lead(const std::vector<int32_t>& offsets, int32_t kr) {
   uint32_t lead = 0;
   while (lead < offsets.size() && offsets[lead] == static_cast<int32_t>(lead) * kr) ++lead;
@@ -281,9 +373,10 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     draft.width = std::min(nr, round_up(n, static_cast<size_t>(tile.nr_unit)));
     draft.step_bytes = draft.width * kr;
     copy_main_steps(source, steps, first, n, kr, k, draft);
-    if (pairs == PairRule::kExact) PairSplitter(steps, draft).run();
+    if (pairs != PairRule::kAny) PairSplitter(steps, draft).run();
+    const size_t couples = pairs == PairRule::kCoupled ? StepCoupler(draft).run() : 0;
 
-    const bool own_offsets = draft.offsets.size() > steps.size();
+    const bool own_offsets = draft.offsets.size() > steps.size() || couples > 0;
     Place place;
     place.weights = reserve(draft.weights.size());
     place.offsets = own_offsets ? reserve(draft.offsets.size() * sizeof(int32_t)) : common_offsets;
@@ -293,10 +386,12 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     Panel panel{};
     panel.steps = static_cast<uint32_t>(draft.offsets.size());
     panel.lead = count_lead(draft.offsets, tile.kr);
+    panel.couples = static_cast<uint32_t>(couples);
     panel.width = static_cast<uint32_t>(draft.width);
     panel.n = static_cast<uint32_t>(n);
     packed.panels.push_back(panel);
     packed.steps += draft.offsets.size();
+    packed.couples += couples;
     packed.extra_steps += draft.offsets.size() - steps.size();
     drafts.push_back(std::move(draft));
   }

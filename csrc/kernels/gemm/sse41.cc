@@ -1,8 +1,9 @@
 // gemm on SSE4.1: per step, row and 4 channels: pmaddubsw (u8 * s8, pairs), pmaddwd by one (pairs again), paddd.
 //
 // Ceiling: two multiplies per cycle at best, so 16 MAC/cycle; a step of 4x8 issues 16 multiplies in 8 cycles. Exact: the
-// packer (PairRule::kExact) keeps every pair within 255 * 128 < 2^15 in both directions; the sum of two pairs is 32 bits
-// wide. Activations are broadcast from where they lie, 4 bytes per row and step.
+// packer keeps every pair within 255 * 128 < 2^15 in both directions; the sum of two pairs is 32 bits wide. Where two steps
+// stay within that bound together (PairRule::kCoupled), they share one pmaddwd. Activations are broadcast from where they
+// lie, 4 bytes per row and step.
 //
 // Accumulators of a few tiles go through a small buffer in L1 before they are requantized (avx2.cc says why).
 #include <smmintrin.h>
@@ -36,7 +37,19 @@ template <int rows, int vectors>
     }
     const __m128i* w = reinterpret_cast<const __m128i*>(panel.weights);
     const int32_t* offset = panel.offsets;
-    const int32_t* const end = offset + panel.steps;
+    const int32_t* const singles = offset + 2 * panel.couples;
+    for (; offset != singles; offset += 2, w += 2 * vectors) {
+      const Act *at = a + offset[0], *at2 = a + offset[1];
+      for (int r = 0; r < rows; ++r) {
+        const __m128i x = broadcast4(at + r * a_stride), x2 = broadcast4(at2 + r * a_stride);
+        for (int v = 0; v < vectors; ++v) {
+          const __m128i pairs = _mm_add_epi16(_mm_maddubs_epi16(x, _mm_load_si128(w + v)),
+                                              _mm_maddubs_epi16(x2, _mm_load_si128(w + vectors + v)));
+          acc[r][v] = _mm_add_epi32(acc[r][v], _mm_madd_epi16(pairs, ones));
+        }
+      }
+    }
+    const int32_t* const end = panel.offsets + panel.steps;
     for (; offset != end; ++offset, w += vectors) {
       const Act* at = a + *offset;
       __m128i weights[vectors];
@@ -125,7 +138,7 @@ void run(const Args& args) {
 }
 
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_4x8c4_sse41", {4, 8, 4, 4}, WeightFormat::kDense, PairRule::kExact, run},
+    {"gemm_s8_4x8c4_sse41", {4, 8, 4, 4}, WeightFormat::kDense, PairRule::kCoupled, run},
 };
 
 }  // namespace
