@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import lightkern as lk
 from lightkern.cli.app import app
 from lightkern.demo import CLASSES, as_input, load_network, load_pictures
+from lightkern.demo.layers import owners
 from lightkern.demo.measure import Demo, Measurement, onnxruntime_float
 from lightkern.demo.onnx_export import to_onnx
 
@@ -123,6 +124,20 @@ def test_every_convolution_has_a_time(document: Any, graph: lk.Graph) -> None:
     assert all(layer["seconds"] >= 0 for layer in document["layers"])
 
 
+def test_every_float_node_is_beside_one_step(document: Any, graph: lk.Graph) -> None:
+    layers = document["layers"]
+    assert sum(layer["float_bytes"] for layer in layers) == document["float_bytes"]
+    assert sum(layer["int8_bytes"] for layer in layers) < document["int8_bytes"]
+    assert all(layer["float_seconds"] is not None for layer in layers if layer["macs"])
+    assert all(layer["sqnr_db"] is not None for layer in layers if layer["macs"])
+
+
+def test_fused_nodes_count_with_the_step_that_computes_them(graph: lk.Graph) -> None:
+    owner = owners(graph, [{"name": name} for name in ("inputs", "stem", "hidden + classify")])
+    assert owner["stem"] == owner["stem.relu"] == owner["pool"] == owner["flatten"] == 1
+    assert owner["hidden"] == owner["hidden.hard_swish"] == owner["classify"] == 2
+
+
 def test_the_report_names_every_noisy_layer(document: Any) -> None:
     noise = [row["sqnr_db"] for row in document["report"]]
     assert noise == sorted(noise)
@@ -134,7 +149,8 @@ def test_the_command_prints_tables(monkeypatch: pytest.MonkeyPatch) -> None:
         "numpy": Measurement("float32, NumPy", 0.93, 1.0, 0.006),
         "int8": Measurement("int8, lightkern", 0.92, 0.99, 0.0005),
     }
-    layers = [{"name": "stem", "op": "conv2d", "kernel": "gemm_s8", "macs": 2e6, "seconds": 1e-3}]
+    int8 = {"name": "a.stem + a.relu", "op": "conv2d", "kernel": "gemm_s8", "macs": 2e6, "seconds": 1e-3}
+    layers = [{**int8, "float_seconds": 4e-3, "float_bytes": 4000, "int8_bytes": 1000, "sqnr_db": 20.0}]
     report = [{"name": "stem", "op": "conv2d", "sqnr_db": 20.0, "low": -1.0, "high": 2.0}]
     demo = Demo(2, "avx2", 1000, 500_000, 125_000, 1.5, 0.002, 0.003, runs, layers, report)
     monkeypatch.setattr("lightkern.demo.measure.measure", lambda *_: demo)
@@ -148,8 +164,8 @@ def test_the_command_prints_tables(monkeypatch: pytest.MonkeyPatch) -> None:
         "float32, NumPy 93.0% 100.0% 6.000 ms 12.00 x",
         "int8, lightkern 92.0% 99.0% 500.0 us",
         "Float runs in plain NumPy here",
-        "stem conv2d gemm_s8 2.0 M 1.000 ms 100.0% 2.0",
-        "stem conv2d 20.0 dB -1 .. 2",
+        "a.stem + relu 4.0 kB 1.0 kB 4.000 ms 1.000 ms 4.0 x 2.0 20.0 dB",
+        "total 4.0 kB 1.0 kB 4.000 ms 1.000 ms 4.0 x 2.0",
     ):
         assert text in words
 

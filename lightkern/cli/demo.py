@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .bench import print_layers
-from .inspect import print_report
 from .options import isa, repeat, threads
 from .output import bytes_text, output_options, print_facts, print_json, print_table, staged_progress, time_text
 
@@ -58,6 +56,46 @@ def _print(result: Demo) -> None:
     print_table(f"{result.pictures} held-out test pictures", columns, rows)
     if "onnxruntime" not in result.runs:
         click.echo("Float runs in plain NumPy here; install onnx and onnxruntime for a float engine to compare with.")
-    print_layers("int8, layer by layer", result.layers)
-    if result.report:
-        print_report(result.report, 5)
+    _print_layers(result)
+
+
+def _print_layers(result: Demo) -> None:
+    """Float beside int8, step by step."""
+    rows = []
+    for layer in result.layers:
+        slow, fast, noise = layer["float_seconds"], layer["seconds"], layer["sqnr_db"]
+        rate = layer["macs"] / fast / 1e9 if fast and layer["macs"] else None
+        rows.append(
+            (
+                short_name(layer["name"]),
+                bytes_text(layer["float_bytes"]) if layer["float_bytes"] else "",
+                bytes_text(layer["int8_bytes"]) if layer["int8_bytes"] else "",
+                time_text(slow) if slow is not None else "",
+                time_text(fast),
+                f"{slow / fast:.1f} x" if slow is not None and fast else "",
+                f"{rate:.1f}" if rate is not None else "",
+                f"{noise:.1f} dB" if noise is not None else "",
+            )
+        )
+    slow = sum(layer["float_seconds"] or 0 for layer in result.layers)
+    fast = sum(layer["seconds"] for layer in result.layers)
+    sizes = [sum(layer[key] for layer in result.layers) for key in ("float_bytes", "int8_bytes")]
+    rate = sum(layer["macs"] for layer in result.layers) / fast / 1e9
+    total = (bytes_text(sizes[0]), bytes_text(sizes[1]), time_text(slow), time_text(fast), f"{slow / fast:.1f} x")
+    rows.append(("total", *total, f"{rate:.1f}", ""))
+    columns = ("layer", ">float", ">int8", ">NumPy", ">int8", ">faster", ">GMAC/s", ">signal/noise")
+    print_table("Layer by layer: bytes of weights, time of one picture, noise of int8", columns, rows)
+
+
+def short_name(name: str) -> str:
+    """``a.b + a.b.c + a.d`` as ``a.b + c + d``: later parts without what they share with the first."""
+    first, *others = name.split(" + ")
+    known = first.split(".")
+    parts = [first]
+    for other in others:
+        words = other.split(".")
+        shared = 0
+        while shared < min(len(words) - 1, len(known)) and words[shared] == known[shared]:
+            shared += 1
+        parts.append(".".join(words[shared:]))
+    return " + ".join(parts)

@@ -18,6 +18,7 @@ import lightkern as lk
 from ..graph import Graph
 from ..session import Session, isa_levels
 from . import as_input, load_network, load_pictures
+from .layers import compare_layers
 
 Floats = npt.NDArray[np.float32]
 Runner = Callable[[Floats], Floats]
@@ -64,7 +65,7 @@ class Demo:
     runs : dict of str to Measurement
         Keys ``numpy`` (float), ``onnxruntime`` (float, where it is installed) and ``int8``.
     layers : list of dict
-        `lightkern.Session.profile` of the int8 model.
+        Float beside int8 for each step, see `compare_layers`.
     report : list of dict
         Quantization noise per layer, worst first.
     """
@@ -148,7 +149,7 @@ def measure(threads: int = 1, isa: str | None = None, repeat: int = 50, progress
         agreement = float((classes[key] == classes["numpy"]).mean())
         demo.runs[key] = Measurement(name, accuracy, agreement, latencies[key])
     progress("profile", 0, 1)
-    demo.layers = session.profile(repeat=repeat)
+    demo.layers = compare_layers(graph, loaded, session.profile(repeat=repeat), x[:1], repeat)
     return demo
 
 
