@@ -26,11 +26,12 @@ struct Tile {
   int mr, nr;   // rows and output channels that a kernel computes at once
   int kr;       // depth of one step
   int nr_unit;  // the last panel is as wide as the channels left, rounded up to this
+  int zip = 1;  // steps whose weights lie together per channel
 };
 
 // Packed weights of one panel. `width` channels are stored, of which `n` exist; the others are zero.
 struct Panel {
-  const int8_t* weights;    // [steps][width][kr], 64-byte aligned
+  const int8_t* weights;    // [steps][width][kr], or [steps / zip][width][zip][kr], then the rest; 64-byte aligned
   const int32_t* offsets;   // [steps], bytes from the start of a row to the kr inputs of a step, all of them readable
   const int32_t* bias;      // [width], effective: bias - x_zero * sum(weights)
   const float* multiplier;  // [width]

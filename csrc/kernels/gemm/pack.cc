@@ -2,6 +2,7 @@
 //
 //   panel p           output channels p * nr ..., n of them exist; width = nr, for the last panel n rounded up to nr_unit
 //   weights           [steps][width][kr]: step s multiplies the kr bytes at row + offsets[s]
+//                     with zip: [steps / zip][width][zip][kr], then steps % zip steps as above
 //
 //   step              weights                                                  offsets
 //   main steps        k .. k + kr - 1 of a segment                             ascending by kr
@@ -307,6 +308,17 @@ class StepCoupler {
   std::vector<int> weight_;     // how much a step has beyond half of the bound
 };
 
+// The weights of `zip` steps in a row, beside each other per channel.
+void zip_steps(Draft& draft, size_t kr, size_t zip) {
+  const std::vector<int8_t> apart = draft.weights;
+  const size_t whole = draft.offsets.size() / zip * zip;
+  for (size_t s = 0; s < whole; ++s) {
+    int8_t* to = draft.at(s / zip * zip) + s % zip * kr;
+    const int8_t* from = apart.data() + s * draft.step_bytes;
+    for (size_t c = 0; c < draft.width; ++c, to += zip * kr, from += kr) std::memcpy(to, from, kr);
+  }
+}
+
 uint32_t count_lead(const std::vector<int32_t>& offsets, int32_t kr) {
   uint32_t lead = 0;
   while (lead < offsets.size() && offsets[lead] == static_cast<int32_t>(lead) * kr) ++lead;
@@ -375,6 +387,7 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     copy_main_steps(source, steps, first, n, kr, k, draft);
     if (pairs != PairRule::kAny) PairSplitter(steps, draft).run();
     const size_t couples = pairs == PairRule::kCoupled ? StepCoupler(draft).run() : 0;
+    if (tile.zip > 1) zip_steps(draft, kr, static_cast<size_t>(tile.zip));
 
     const bool own_offsets = draft.offsets.size() > steps.size() || couples > 0;
     Place place;

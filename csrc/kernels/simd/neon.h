@@ -45,6 +45,52 @@ struct ClampVec {
   std::memcpy(y, &bytes, 4);
 }
 
+// The same with fewer instructions. Conversion and narrowing saturate, so that they keep the order of values and the limits
+// may come last, on 16 bytes at once: for every real t that equals finish4.
+struct ByteClamp {
+  int16x8_t zero_point;
+  int8x16_t lo, hi;  // the limits themselves, memory domain
+};
+
+[[maybe_unused]] static inline ByteClamp load_byte_clamp(const Clamp& clamp) {
+  return {vdupq_n_s16(static_cast<int16_t>(clamp.zero_point)),
+          vdupq_n_s8(static_cast<int8_t>(static_cast<int32_t>(clamp.lo) + clamp.zero_point)),
+          vdupq_n_s8(static_cast<int8_t>(static_cast<int32_t>(clamp.hi) + clamp.zero_point))};
+}
+
+[[maybe_unused]] static inline int32x4_t scale_round4(int32x4_t acc, float32x4_t multiplier) {
+  return vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc), multiplier));
+}
+
+[[maybe_unused]] static inline int8x16_t pack_bytes16(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d,
+                                                      const ByteClamp& clamp) {
+  const int16x8_t low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), clamp.zero_point);
+  const int16x8_t high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), clamp.zero_point);
+  return vminq_s8(vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), clamp.lo), clamp.hi);
+}
+
+[[maybe_unused]] static inline int8x8_t pack_bytes8(int32x4_t a, int32x4_t b, const ByteClamp& clamp) {
+  const int8x8_t bytes = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), clamp.zero_point));
+  return vmin_s8(vmax_s8(bytes, vget_low_s8(clamp.lo)), vget_low_s8(clamp.hi));
+}
+
+// The first n of 16 bytes, 1 <= n <= 16.
+[[maybe_unused]] static inline void store_first(Act* y, int8x16_t bytes, int n) {
+  if (n == 16) return vst1q_s8(y, bytes);
+  if (n & 8) {
+    vst1_s8(y, vget_low_s8(bytes));
+    bytes = vextq_s8(bytes, bytes, 8);
+    y += 8;
+  }
+  uint64_t rest = vgetq_lane_u64(vreinterpretq_u64_s8(bytes), 0);
+  for (int part = 4; part > 0; part /= 2) {
+    if (!(n & part)) continue;
+    std::memcpy(y, &rest, static_cast<size_t>(part));
+    rest >>= 8 * part;
+    y += part;
+  }
+}
+
 // 8 values, less their zero point, as two vectors of float.
 [[maybe_unused]] static inline float32x4x2_t widen8(const Act* x, int16x8_t zero_point) {
   const int16x8_t v = vsubq_s16(vmovl_s8(vld1_s8(x)), zero_point);

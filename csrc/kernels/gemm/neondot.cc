@@ -1,0 +1,125 @@
+// gemm with the dot product: sdot by element, four inputs of one row against four weights of each of 4 channels.
+//
+// Ceiling: two sdot of 16 MAC per cycle on Cortex-A76 and later, one on A55. Sixteen inputs of 6 rows against 16 channels
+// take 96 sdot, 6 loads of rows, 8 of weight pairs; 24 accumulators, 6 rows and 2 weights are all 32 registers. Exact for
+// all weights: products are summed in 32 bits.
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/neon.inc"
+
+namespace lightkern::gemm {
+namespace {
+
+constexpr int kDepth = 4;  // inputs of a step
+
+template <int rows, int vectors>
+struct Tile16 {
+  const Act* row[rows];
+  int32x4_t acc[rows][vectors];
+  const int8_t* w;
+};
+
+// Step `lane` of a run of steps: the inputs are in that lane of x.
+template <int lane, int rows, int vectors>
+[[gnu::always_inline]] inline void multiply(Tile16<rows, vectors>& t, const int8x16_t (&x)[rows]) {
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; v += 2, t.w += 32) {
+    const int8x16_t w0 = vld1q_s8(t.w), w1 = vld1q_s8(t.w + 16);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) t.acc[r][v] = vdotq_laneq_s32(t.acc[r][v], w0, x[r], lane);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) t.acc[r][v + 1] = vdotq_laneq_s32(t.acc[r][v + 1], w1, x[r], lane);
+    __asm__ volatile("" : "+w"(t.acc[rows - 1][v + 1])::"memory");  // else GCC hoists more loads than there are registers
+  }
+}
+
+// The 4 * steps bytes at p, in the lower lanes.
+template <int steps>
+[[gnu::always_inline]] inline int8x16_t load_inputs(const Act* p) {
+  if constexpr (steps == 4) return vld1q_s8(p);
+  if constexpr (steps == 2) return vcombine_s8(vld1_s8(p), vdup_n_s8(0));
+  int32_t bytes;
+  std::memcpy(&bytes, p, sizeof(bytes));
+  return vreinterpretq_s8_s32(vdupq_n_s32(bytes));
+}
+
+// `steps` steps whose inputs adjoin, `offset` bytes from the start of each row.
+template <int steps, int rows, int vectors>
+[[gnu::always_inline]] inline void multiply_run(Tile16<rows, vectors>& t, ptrdiff_t offset) {
+  int8x16_t x[rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r) x[r] = load_inputs<steps>(t.row[r] + offset);
+  multiply<0>(t, x);
+  if constexpr (steps >= 2) multiply<1>(t, x);
+  if constexpr (steps >= 4) multiply<2>(t, x), multiply<3>(t, x);
+}
+
+// Whether the inputs of steps 0 .. n - 1 adjoin.
+inline bool adjoin(const int32_t* offset, int n) {
+  for (int i = 1; i < n; ++i) {
+    if (offset[i] != offset[0] + i * kDepth) return false;
+  }
+  return true;
+}
+
+template <int rows, int vectors>
+[[gnu::always_inline]] inline void accumulate(const Panel& panel, Tile16<rows, vectors>& t) {
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    const int32x4_t bias = vld1q_s32(panel.bias + 4 * v);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) t.acc[r][v] = bias;
+  }
+  t.w = panel.weights;
+  const ptrdiff_t lead = static_cast<ptrdiff_t>(panel.lead / 4 * 16);
+  for (ptrdiff_t k = 0; k != lead; k += 16) multiply_run<4>(t, k);
+
+  const int32_t* offset = panel.offsets + panel.lead / 4 * 4;
+  const int32_t* const end = panel.offsets + panel.steps;
+  while (offset != end) {
+    if (end - offset >= 4 && adjoin(offset, 4)) {
+      multiply_run<4>(t, *offset);
+      offset += 4;
+    } else if (end - offset >= 2 && adjoin(offset, 2)) {
+      multiply_run<2>(t, *offset);
+      offset += 2;
+    } else {
+      multiply_run<1>(t, *offset);
+      ++offset;
+    }
+  }
+}
+
+template <int rows, int vectors>
+void run_rows(const Context& c, const Args& args, size_t first) {
+  const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
+  Tile16<rows, vectors> t;
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r, a += args.a_stride) t.row[r] = a;
+  accumulate(c.panel, t);
+  finish_tile(c, args, first, t.acc);
+}
+
+struct Dot {
+  template <int rows, int vectors>
+  static void run(const Context& c, const Args& args, size_t first) { run_rows<rows, vectors>(c, args, first); }
+};
+
+void run(const Args& args) {
+  const Context c(args);
+  if (args.panel->width == 16) {
+    run_panel<Dot, 6, 4>(c, args);
+  } else {
+    run_panel<Dot, 8, 2>(c, args);
+  }
+}
+
+constexpr Kernel kKernels[] = {
+    {"gemm_s8_6x16c4_neondot", {6, 16, 4, 8}, WeightFormat::kDense, PairRule::kAny, run},
+};
+
+}  // namespace
+
+extern const Table neondot;
+constexpr Table neondot = make_table(kKernels);
+
+}  // namespace lightkern::gemm
