@@ -1,11 +1,14 @@
-// gemm without the dot product: eight inputs of one row by eight weights of one channel, smull; eight more, smlal2; sadalp.
+// gemm without the dot product: eight inputs of one row by eight weights of one channel, smull;
+// eight more, smlal2; sadalp.
 //
-// Three instructions do 16 MAC. Exact for all weights: |x * w| <= 128 * 127, and two of these fit 16 bits; sadalp sums in
-// 32. Ceiling on Cortex-A53 and A72, whose multiplies share one pipe: 8 MAC/cycle. Sixteen inputs of 3 rows against 8
-// channels take 72 instructions, 3 loads of rows, 4 of weight pairs; 24 accumulators, of which each holds four partial sums
-// of one output, leave 8 registers to the rest.
-#include "kernels/gemm/gemm.h"
+// Three instructions do 16 MAC. Exact for all weights: |x * w| <= 128 * 127, and two of these fit
+// 16 bits; sadalp sums in
+// 32. Ceiling on Cortex-A53 and A72, whose multiplies share one pipe: 8 MAC/cycle. Sixteen inputs
+// of 3 rows against 8 channels take 72 instructions, 3 loads of rows, 4 of weight pairs; 24
+// accumulators, of which each holds four partial sums of one output, leave 8 registers to the rest.
 #include "kernels/gemm/neon.inc"
+
+#include "kernels/gemm/gemm.h"
 
 namespace lightkern::gemm {
 namespace {
@@ -18,7 +21,8 @@ struct Sums {
 
 // Two steps: eight inputs each, in the halves of x.
 template <int rows, int channels>
-[[gnu::always_inline]] inline void multiply_pair(Sums<rows, channels>& s, const int8x16_t (&x)[rows]) {
+[[gnu::always_inline]] inline void multiply_pair(Sums<rows, channels>& s,
+                                                 const int8x16_t (&x)[rows]) {
 #pragma GCC unroll 8
   for (int c = 0; c < channels; c += 2, s.w += 32) {
     int8x16_t w[2] = {vld1q_s8(s.w), vld1q_s8(s.w + 16)};
@@ -70,7 +74,8 @@ template <int rows, int channels>
   for (int c = 0; c < channels; ++c) {
     const int8x8_t w = vld1_s8(s.w + 8 * c);
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) s.acc[r][c] = vpadalq_s16(s.acc[r][c], vmull_s8(vget_low_s8(x[r]), w));
+    for (int r = 0; r < rows; ++r)
+      s.acc[r][c] = vpadalq_s16(s.acc[r][c], vmull_s8(vget_low_s8(x[r]), w));
   }
 }
 

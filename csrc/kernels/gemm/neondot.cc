@@ -1,8 +1,9 @@
-// gemm with the dot product: sdot by element, four inputs of one row against four weights of each of 4 channels.
+// gemm with the dot product: sdot by element, four inputs of one row against four weights of each
+// of 4 channels.
 //
-// Ceiling: two sdot of 16 MAC per cycle on Cortex-A76 and later, one on A55. Sixteen inputs of 6 rows against 16 channels
-// take 96 sdot, 6 loads of rows, 8 of weight pairs; 24 accumulators, 6 rows and 2 weights are all 32 registers. Exact for
-// all weights: products are summed in 32 bits.
+// Ceiling: two sdot of 16 MAC per cycle on Cortex-A76 and later, one on A55. Sixteen inputs of 6
+// rows against 16 channels take 96 sdot, 6 loads of rows, 8 of weight pairs; 24 accumulators, 6
+// rows and 2 weights are all 32 registers. Exact for all weights: products are summed in 32 bits.
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/neon.inc"
 
@@ -27,8 +28,12 @@ template <int lane, int rows, int vectors>
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) t.acc[r][v] = vdotq_laneq_s32(t.acc[r][v], w0, x[r], lane);
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) t.acc[r][v + 1] = vdotq_laneq_s32(t.acc[r][v + 1], w1, x[r], lane);
-    __asm__ volatile("" : "+w"(t.acc[rows - 1][v + 1])::"memory");  // else GCC hoists more loads than there are registers
+    for (int r = 0; r < rows; ++r)
+      t.acc[r][v + 1] = vdotq_laneq_s32(t.acc[r][v + 1], w1, x[r], lane);
+    __asm__ volatile(
+        ""
+        : "+w"(t.acc[rows -
+                     1][v + 1])::"memory");  // else GCC hoists more loads than there are registers
   }
 }
 
@@ -101,7 +106,9 @@ void run_rows(const Context& c, const Args& args, size_t first) {
 
 struct Dot {
   template <int rows, int vectors>
-  static void run(const Context& c, const Args& args, size_t first) { run_rows<rows, vectors>(c, args, first); }
+  static void run(const Context& c, const Args& args, size_t first) {
+    run_rows<rows, vectors>(c, args, first);
+  }
 };
 
 void run(const Args& args) {
