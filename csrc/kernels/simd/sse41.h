@@ -51,12 +51,13 @@ struct ClampVec {
 struct ByteClamp {
   __m128 hi;
   __m128i zero_point16;  // 16-bit lanes
-  __m128i lo8;           // the limit itself, memory domain
+  __m128i lo8, hi8;      // the limits themselves, memory domain
 };
 [[maybe_unused]] static inline ByteClamp load_byte_clamp(const Clamp& clamp) {
   const int32_t lo = static_cast<int32_t>(clamp.lo) + clamp.zero_point;
+  const int32_t hi = static_cast<int32_t>(clamp.hi) + clamp.zero_point;
   return {_mm_set1_ps(clamp.hi), _mm_set1_epi16(static_cast<int16_t>(clamp.zero_point)),
-          _mm_set1_epi8(static_cast<char>(lo))};
+          _mm_set1_epi8(static_cast<char>(lo)), _mm_set1_epi8(static_cast<char>(hi))};
 }
 
 // 4 real values limited above and rounded; 4 accumulators scaled first.
@@ -66,6 +67,11 @@ struct ByteClamp {
 [[maybe_unused]] static inline __m128i scale_round4(__m128i acc, __m128 multiplier,
                                                     const ByteClamp& clamp) {
   return round4(_mm_mul_ps(_mm_cvtepi32_ps(acc), multiplier), clamp);
+}
+
+// The same where the packer has proved that no product reaches 2^31: simd/avx2.h explains.
+[[maybe_unused]] static inline __m128i scale_round4_proved(__m128i acc, __m128 multiplier) {
+  return _mm_cvtps_epi32(_mm_mul_ps(_mm_cvtepi32_ps(acc), multiplier));
 }
 
 // Four results of round4 to 16 bytes in order.

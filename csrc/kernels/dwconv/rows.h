@@ -1,0 +1,465 @@
+// Depthwise convolution by row pairs, for every ISA that multiplies pairs of 16-bit numbers: all
+// but the vectors.
+//
+// Exact for any int8 weights. Two rows of the image are interleaved and widened once, into a ring
+// of row pairs that stays in the first-level cache; a tile slides over it. At stride 1 each pair
+// serves two output rows (two sets of weights, pack.cc), at stride 2 two output rows share the pair
+// between them. (Filling the next pairs between the tiles of one row was tried, and lost: it needs
+// more instructions than it hides.) |acc| < 2^31 by Model.validate; a product pair is below 2 * 255
+// * 127 < 2^17.
+//
+// An ISA file gives a struct V of vectors (avx2.cc is the example) and lists kernels<V>. All of it
+// has internal linkage.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/dwconv/dwconv.h"
+
+namespace lightkern::dwconv {
+namespace {
+
+constexpr size_t kRingBytes = 24 << 10;  // leaves room for weights, image and output in 32 KiB
+constexpr int kMostChannels = 64;        // of a group: a cache line
+
+// How a kernel walks down the image.
+struct Walk {
+  int sets;   // of weights: 2 at stride 1
+  int rows;   // output rows per step
+  int slots;  // row pairs that a step reads
+  int step;   // new row pairs from step to step; == slots if steps share none
+};
+
+constexpr int smaller(int a, int b) { return a < b ? a : b; }
+constexpr int larger(int a, int b) { return a > b ? a : b; }
+constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// --- cutting: what goes through the ring together
+// -------------------------------------------------
+
+struct Cut {
+  int blocks;   // most of a group of channel blocks
+  int columns;  // most of a strip of output columns
+};
+
+// Columns of the padded image below `columns` output columns.
+inline int columns_read(const Geometry& g, int columns) {
+  return (columns - 1) * g.sw + (g.kw - 1) * g.dw + 1;
+}
+
+// Groups as wide as a cache line where strips stay reasonably wide too; strips of equal width.
+inline Cut cut_ring(const Geometry& g, const Walk& walk, int block) {
+  constexpr int kWide = 12, kNarrow = 8;
+  const size_t vector = static_cast<size_t>(block) * 2 * sizeof(int16_t);
+  for (int blocks = smaller(kMostChannels, ceil_div(g.c, 2 * block) * 2 * block) / block;;
+       blocks /= 2) {
+    const int fit = static_cast<int>(kRingBytes / vector) / (walk.slots * blocks);
+    const int columns = (fit - columns_read(g, 1)) / g.sw + 1;
+    if (columns >= g.ow) return {blocks, g.ow};
+    if (columns < kWide && blocks >= 4) continue;
+    const int strips = ceil_div(g.ow, larger(columns, kNarrow));
+    return {blocks, smaller(g.ow, ceil_div(ceil_div(g.ow, strips), 4) * 4)};
+  }
+}
+
+inline size_t ring_bytes(const Geometry& g, const Walk& walk, int block) {
+  const Cut cut = cut_ring(g, walk, block);
+  return static_cast<size_t>(walk.slots * cut.blocks) *
+         static_cast<size_t>(columns_read(g, cut.columns)) * static_cast<size_t>(block) * 2 *
+         sizeof(int16_t);
+}
+
+// --- filling a row pair --------------------------------------------------------------------------
+
+// Channels of a tile: both blocks of a couple, one whole block, or the last channels, fewer than a
+// block.
+enum Kind { kCouple, kWhole, kTail, kKinds };
+
+struct Row {
+  const Act* pixel;
+  ptrdiff_t stride;  // 0: padding
+};
+
+// n pixels of two rows; the blocks of a couple lie `width` vectors apart. A tail has some of the
+// tensor's c channels.
+template <class V, Kind kind>
+void fill(Row a, Row b, int n, typename V::Vector* to, ptrdiff_t width, int tail, int c) {
+  for (int x = 0; x < n; ++x, a.pixel += a.stride, b.pixel += b.stride) {
+    if (kind == kCouple) V::widen_couple(a.pixel, b.pixel, to + x, to + x + width);
+    if (kind == kWhole) V::widen_whole(a.pixel, b.pixel, to + x);
+    if (kind == kTail) V::widen_tail(a.pixel, b.pixel, tail, c, to + x);
+  }
+}
+
+// --- tiles ---------------------------------------------------------------------------------------
+
+constexpr int kMostPairs = 4;  // that a tile of a square window reads
+
+// One step of one tile of channels: where its row pairs lie, and what to make of them.
+template <class V>
+struct Tile {
+  using Vector = typename V::Vector;
+  const Vector* ring;  // slot 0 of the first block
+  ptrdiff_t slot;      // vectors between slots
+  ptrdiff_t width;     // vectors between blocks
+  int slots, first;    // pair p of the step is in slot (first + p) % slots
+  int kw, sw, dw;
+  int packed_pairs;
+  const Vector* packed;  // of the first block
+  typename V::Clamp clamp;
+  Act* y;  // pixels of the upper row; those of the lower one are y_row further
+  ptrdiff_t y_stride, y_row;
+  int columns;
+  int tail;  // channels, for kTail
+
+  const Vector* pair(int p) const {
+    const int at = first + p;
+    return ring + (at < slots ? at : at - slots) * slot;
+  }
+};
+
+constexpr int kHeader = 2;  // vectors of a packed block before its weights: bias, multipliers
+
+// Hides where a pointer comes from: GCC 12 otherwise carries pixels from one column to the next,
+// and spills.
+template <class T>
+inline const T* opaque(const T* pointer) {
+  __asm__("" : "+r"(pointer));
+  return pointer;
+}
+
+// n pixels of one or two output rows. At stride 1 both rows read every pair, with a set of weights
+// each; at stride 2 the lower one reads one pair further down.
+template <class V, int kTaps, int kStride, int kRows, Kind kind, int n>
+inline __attribute__((always_inline)) void tile(const Tile<V>& t,
+                                                const typename V::Vector* const* pairs, int x) {
+  using Vector = typename V::Vector;
+  constexpr int kSets = kStride == 1 ? 2 : 1, kBlocks = kind == kCouple ? 2 : 1;
+  constexpr int kPairs = kRows == 1 ? row_pairs(kTaps, 1) : row_pairs(kTaps, kSets);
+  constexpr int kColumn = row_pairs(kTaps, kSets) * kSets, kVectors = kHeader + kTaps * kColumn;
+  Vector upper[kBlocks * n], lower[kBlocks * n];
+#pragma GCC unroll 8
+  for (int i = 0; i < kBlocks * n; ++i) upper[i] = lower[i] = V::load(t.packed + i / n * kVectors);
+  const Vector* w = t.packed + kHeader;
+  const auto column = [&](int j) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kPairs * kBlocks; ++p) {
+      const int b = p % kBlocks, pair = p / kBlocks;
+      const Vector* above = pairs[pair] + b * t.width + kStride * x + j;
+      const Vector* below =
+          pairs[kStride == 1 ? pair : pair + kRows - 1] + b * t.width + kStride * x + j;
+      if (kTaps > 3) above = opaque(above), below = kStride == 1 ? above : opaque(below);
+      const Vector w0 = V::load(w + b * kVectors + pair * kSets);
+      const Vector w1 = V::load(w + b * kVectors + pair * kSets + kSets - 1);
+#pragma GCC unroll 8
+      for (int i = 0; i < n; ++i) {
+        V::multiply_add(upper[b * n + i], above[kStride * i], w0);
+        if (kRows == 2) V::multiply_add(lower[b * n + i], below[kStride * i], w1);
+      }
+    }
+    w += kColumn;
+  };
+  if (kTaps == 3) {  // few enough columns to keep pixels in registers from one to the next
+    column(0), column(1), column(2);
+  } else {
+#pragma GCC unroll 1
+    for (int j = 0; j < kTaps; ++j) column(j);
+  }
+  Act* y = t.y + x * t.y_stride;
+  const Vector *m = t.packed + 1, *m_next = m + kVectors;
+  V::template store<kind, n>(upper, m, m_next, t.clamp, y, t.y_stride, t.tail);
+  if (kRows == 2)
+    V::template store<kind, n>(lower, m, m_next, t.clamp, y + t.y_row, t.y_stride, t.tail);
+}
+
+template <class V, int kTaps, int kStride, int kRows, Kind kind>
+void run_rows(const Tile<V>& t) {
+  constexpr int kPixels = kind == kCouple ? 2 : 4;
+  const typename V::Vector* pairs[kMostPairs];
+  for (int p = 0; p < row_pairs(kTaps, kStride == 1 ? 2 : 1) + kStride - 1; ++p)
+    pairs[p] = t.pair(p);
+  const int columns = t.columns;
+  int x = 0;
+  for (; x + kPixels <= columns; x += kPixels)
+    tile<V, kTaps, kStride, kRows, kind, kPixels>(t, pairs, x);
+  switch (columns - x) {
+    case 3:
+      return tile < V, kTaps, kStride, kRows, kind, kind == kCouple ? 1 : 3 > (t, pairs, x);
+    case 2:
+      return tile<V, kTaps, kStride, kRows, kind, 2>(t, pairs, x);
+    case 1:
+      return tile<V, kTaps, kStride, kRows, kind, 1>(t, pairs, x);
+  }
+}
+
+// n pixels of one output row, any window, stride and dilation.
+template <class V, Kind kind, int n>
+inline void tile_any(const Tile<V>& t, int x) {
+  using Vector = typename V::Vector;
+  Vector acc[n];
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) acc[i] = V::load(t.packed);
+  for (int p = 0; p < t.packed_pairs; ++p) {
+    const Vector *pixels = t.pair(p) + x * t.sw, *w = t.packed + kHeader + p;
+#pragma GCC unroll 1
+    for (int j = 0; j < t.kw; ++j, pixels += t.dw, w += t.packed_pairs) {
+      const Vector w0 = V::load(w);
+#pragma GCC unroll 8
+      for (int i = 0; i < n; ++i) V::multiply_add(acc[i], pixels[i * t.sw], w0);
+    }
+  }
+  const Vector* m = t.packed + 1;
+  Act* y = t.y + x * t.y_stride;
+  V::template store<kind, (n < 4 ? n : 4)>(acc, m, m, t.clamp, y, t.y_stride, t.tail);
+  if (n > 4)
+    V::template store<kind, 4>(acc + (n > 4 ? 4 : 0), m, m, t.clamp, y + 4 * t.y_stride, t.y_stride,
+                               t.tail);
+}
+
+template <class V, Kind kind>
+void run_row_any(const Tile<V>& t) {
+  int x = 0;
+  for (; x + 8 <= t.columns; x += 8) tile_any<V, kind, 8>(t, x);
+  for (; x + 4 <= t.columns; x += 4) tile_any<V, kind, 4>(t, x);
+  for (; x < t.columns; ++x) tile_any<V, kind, 1>(t, x);
+}
+
+// --- the walk ------------------------------------------------------------------------------------
+
+// Computes one or two rows of a tile of channels; null where a kernel has none.
+template <class V>
+struct RowKernels {
+  using Run = void (*)(const Tile<V>&);
+  Run one[kKinds], two[kKinds];
+};
+
+// A group of channels, in a strip [x0, x1) of output columns. The image lies in columns [left,
+// right) of the ring.
+template <class V>
+struct Group {
+  int c0, blocks;
+  int tail;  // channels of the last block
+  int x0, x1, left, right;
+  typename V::Vector* ring;  // [slots][blocks][width]
+  int width;
+
+  ptrdiff_t slot() const { return static_cast<ptrdiff_t>(blocks) * width; }
+  int whole() const { return tail == V::kBlock ? blocks : blocks - 1; }
+  int channels() const { return (blocks - 1) * V::kBlock + tail; }
+};
+
+// Row of the image, counted from the first row of padding, at the group's first channel and column.
+template <class V>
+Row row_at(const Args& a, const Group<V>& group, int row, const Act* padding) {
+  const Geometry& g = a.geometry;
+  const ptrdiff_t y = row - g.top, x = group.x0 * g.sw - g.left + group.left;
+  if (y < 0 || y >= g.h) return {padding, 0};
+  return {a.x + (y * g.w + x) * g.x_pixel_stride + group.c0, g.x_pixel_stride};
+}
+
+// Rows `row` and row + g.dh, all channels of the group, into a slot of the ring.
+template <class V>
+void fill_slot(const Args& a, const Group<V>& group, int row, int slot, const Act* padding) {
+  Row upper = row_at(a, group, row, padding),
+      lower = row_at(a, group, row + a.geometry.dh, padding);
+  typename V::Vector* to = group.ring + slot * group.slot() + group.left;
+  const int pixels = group.right - group.left;
+  for (int block = 0; block < group.blocks;) {
+    const bool couple = block + 2 <= group.whole(), whole = block < group.whole();
+    const auto run = couple ? fill<V, kCouple> : (whole ? fill<V, kWhole> : fill<V, kTail>);
+    run(upper, lower, pixels, to, group.width, group.tail, a.geometry.c);
+    const int done = couple ? 2 : 1;
+    block += done;
+    to += done * group.width;
+    upper.pixel += done * V::kBlock;
+    lower.pixel += done * V::kBlock;
+  }
+}
+
+// Columns of padding are the same in every row.
+template <class V>
+void pad_ring(const Args& a, const Walk& walk, const Group<V>& group) {
+  const auto zero = V::broadcast(static_cast<int16_t>(a.x_zero));
+  for (auto* line = group.ring; line < group.ring + walk.slots * group.slot();
+       line += group.width) {
+    for (int x = 0; x < group.left; ++x) line[x] = zero;
+    for (int x = group.right; x < group.width; ++x) line[x] = zero;
+  }
+}
+
+// The rare tails of the epilogue, on values that have just been written.
+template <class V>
+void finish_rows(const Args& a, const Group<V>& group, int y0, int y1) {
+  const Epilogue& e = *a.epilogue;
+  for (int y = y0; y < y1; ++y) {
+    for (int x = group.x0; x < group.x1; ++x) {
+      const ptrdiff_t pixel = static_cast<ptrdiff_t>(y) * a.geometry.ow + x;
+      const Act* residual =
+          a.residual ? a.residual + pixel * e.residual_stride + group.c0 : nullptr;
+      apply_tail_row(a.y + pixel * a.geometry.y_pixel_stride + group.c0, residual, group.channels(),
+                     e);
+    }
+  }
+}
+
+template <class V>
+Tile<V> make_tile(const Args& a, const Walk& walk, const Group<V>& group) {
+  const Geometry& g = a.geometry;
+  Tile<V> t{};
+  t.slot = group.slot();
+  t.width = group.width;
+  t.slots = walk.slots;
+  t.kw = g.kw;
+  t.sw = g.sw;
+  t.dw = g.dw;
+  t.packed_pairs = row_pairs(g.kh, walk.sets);
+  t.clamp = load_byte_clamp(a.epilogue->clamp);
+  t.y_stride = g.y_pixel_stride;
+  t.y_row = g.ow * g.y_pixel_stride;
+  t.columns = group.x1 - group.x0;
+  t.tail = group.tail;
+  return t;
+}
+
+// One group of channels in one strip, top to bottom.
+template <class V>
+void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
+                const Group<V>& group) {
+  using Vector = typename V::Vector;
+  const Geometry& g = a.geometry;
+  Act padding_pixel[kMostChannels + 2 * V::kBlock];  // and what widen_tail reads before it
+  std::memset(padding_pixel, a.x_zero, sizeof(padding_pixel));
+  const Act* padding = padding_pixel + V::kBlock;
+  pad_ring(a, walk, group);
+  const size_t block_bytes = row_pair_block_bytes(g, V::kBlock, walk.sets);
+  const std::byte* packed = static_cast<const std::byte*>(a.packed) +
+                            static_cast<size_t>(group.c0 / V::kBlock) * block_bytes;
+
+  Tile<V> t = make_tile(a, walk, group);
+  for (int y = a.y_begin; y < a.y_end; y += walk.rows) {
+    const int fresh = y == a.y_begin ? walk.slots : walk.step;
+    if (y != a.y_begin) t.first = (t.first + walk.step) % walk.slots;
+    for (int p = walk.slots - fresh; p < walk.slots; ++p) {
+      fill_slot(a, group, y * g.sh + 2 * p * g.dh, (t.first + p) % walk.slots, padding);
+    }
+    const int rows = smaller(walk.rows, a.y_end - y);
+    const auto* run = rows == 2 ? kernels.two : kernels.one;
+    for (int block = 0; block < group.blocks;) {
+      const Kind kind = block + 2 <= group.whole() && run[kCouple]
+                            ? kCouple
+                            : (block < group.whole() ? kWhole : kTail);
+      t.ring = group.ring + block * group.width;
+      t.packed = reinterpret_cast<const Vector*>(packed + static_cast<size_t>(block) * block_bytes);
+      t.y = a.y + y * t.y_row + group.x0 * t.y_stride + group.c0 + block * V::kBlock;
+      run[kind](t);
+      block += kind == kCouple ? 2 : 1;
+    }
+    if (a.epilogue->table || a.residual) finish_rows(a, group, y, y + rows);
+  }
+}
+
+template <class V>
+void walk_image(const Args& a, const Walk& walk, const RowKernels<V>& kernels) {
+  const Geometry& g = a.geometry;
+  const Cut cut = cut_ring(g, walk, V::kBlock);
+  Group<V> group{};
+  group.ring = reinterpret_cast<typename V::Vector*>(a.scratch);
+  for (group.c0 = a.c_begin; group.c0 < a.c_end; group.c0 += group.blocks * V::kBlock) {
+    const int channels = a.c_end - group.c0;
+    group.blocks = smaller(cut.blocks, ceil_div(channels, V::kBlock));
+    group.tail = smaller(V::kBlock, channels - (group.blocks - 1) * V::kBlock);
+    for (group.x0 = 0; group.x0 < g.ow; group.x0 = group.x1) {
+      group.x1 = smaller(g.ow, group.x0 + cut.columns);
+      group.width = columns_read(g, group.x1 - group.x0);
+      const int shift = group.x0 * g.sw - g.left;
+      group.left = smaller(group.width, larger(0, -shift));
+      group.right = larger(group.left, smaller(group.width, g.w - shift));
+      walk_strip(a, walk, kernels, group);
+    }
+  }
+}
+
+// --- the kernels ---------------------------------------------------------------------------------
+
+// Square windows at stride 1 or 2: two output rows share what they read.
+constexpr Walk two_row_walk(int taps, int stride) {
+  const int sets = stride == 1 ? 2 : 1;
+  return {sets, 2, row_pairs(taps, sets) + stride - 1, stride};
+}
+
+// Any other window: row by row, and no pair outlives its row.
+inline Walk row_walk(const Geometry& g) {
+  const int pairs = row_pairs(g.kh, 1);
+  return {1, 1, pairs, pairs};
+}
+
+inline const char* refuses_any(const Geometry& g, const Weights& weights) {
+  return products_fit_int32(g, weights) ? nullptr : "results before clamping could exceed 32 bits";
+}
+
+template <int kTaps, int kStride>
+const char* refuses(const Geometry& g, const Weights& weights) {
+  if (g.kh != kTaps || g.kw != kTaps) return "made for another window";
+  if (g.sh != kStride || g.sw != kStride) return "made for another stride";
+  return g.dh != 1 || g.dw != 1 ? "made for windows without dilation" : refuses_any(g, weights);
+}
+
+template <class V, int kTaps, int kStride>
+size_t scratch_bytes(const Geometry& g) {
+  return ring_bytes(g, two_row_walk(kTaps, kStride), V::kBlock);
+}
+
+template <class V>
+size_t scratch_bytes_any(const Geometry& g) {
+  return ring_bytes(g, row_walk(g), V::kBlock);
+}
+
+template <class V, int kSets>
+size_t packed_bytes(const Geometry& g) {
+  return row_pair_bytes(g, V::kBlock, kSets);
+}
+
+template <class V, int kSets>
+void pack(const Geometry& g, const Weights& weights, void* packed) {
+  pack_row_pairs(g, weights, V::kBlock, kSets, packed);
+}
+
+template <class V, int kTaps, int kStride>
+void run(const Args& a) {
+  // Small windows feel their stores, of which a couple of blocks makes half as many; larger ones
+  // feel the loads of weights.
+  constexpr bool kCouples = kTaps == 3;
+  constexpr RowKernels<V> kernels = {
+      {kCouples ? run_rows<V, kTaps, kStride, 1, kCouple> : nullptr,
+       run_rows<V, kTaps, kStride, 1, kWhole>, run_rows<V, kTaps, kStride, 1, kTail>},
+      {kCouples ? run_rows<V, kTaps, kStride, 2, kCouple> : nullptr,
+       run_rows<V, kTaps, kStride, 2, kWhole>, run_rows<V, kTaps, kStride, 2, kTail>}};
+  walk_image<V>(a, two_row_walk(kTaps, kStride), kernels);
+}
+
+template <class V>
+void run_any(const Args& a) {
+  walk_image<V>(a, row_walk(a.geometry),
+                {{nullptr, run_row_any<V, kWhole>, run_row_any<V, kTail>}, {}});
+}
+
+template <class V, int kTaps, int kStride>
+constexpr Kernel square_kernel(const char* name) {
+  return {name,
+          2 * V::kBlock,
+          2,
+          refuses<kTaps, kStride>,
+          scratch_bytes<V, kTaps, kStride>,
+          packed_bytes < V,
+          kStride == 1 ? 2 : 1 >
+          , pack < V, kStride == 1 ? 2 : 1 >, run<V, kTaps, kStride>};
+}
+
+template <class V>
+constexpr Kernel any_kernel(const char* name) {
+  return {name,       2 * V::kBlock, 1, refuses_any, scratch_bytes_any<V>, packed_bytes<V, 1>,
+          pack<V, 1>, run_any<V>};
+}
+
+}  // namespace
+}  // namespace lightkern::dwconv
