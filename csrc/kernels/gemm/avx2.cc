@@ -30,6 +30,11 @@ inline __m256i broadcast4(const Act* a) {
 template <int rows, int vectors>
 [[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t tiles, __m256i* sums) {
   const __m256i ones = _mm256_set1_epi16(1);
+  ptrdiff_t row[rows];  // of which GCC must not know that they are multiples: it would add them up, step by step
+  for (int r = 0; r < rows; ++r) {
+    row[r] = r * a_stride;
+    __asm__("" : "+r"(row[r]));
+  }
   for (; tiles > 0; --tiles, a += rows * a_stride, sums += rows * vectors) {
     __m256i acc[rows][vectors];
     for (int v = 0; v < vectors; ++v) {
@@ -42,7 +47,7 @@ template <int rows, int vectors>
     for (; offset != singles; offset += 2, w += 2 * vectors) {
       const Act *at = a + offset[0], *at2 = a + offset[1];
       for (int r = 0; r < rows; ++r) {
-        const __m256i x = broadcast4(at + r * a_stride), x2 = broadcast4(at2 + r * a_stride);
+        const __m256i x = broadcast4(at + row[r]), x2 = broadcast4(at2 + row[r]);
         for (int v = 0; v < vectors; ++v) {
           const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(x, _mm256_load_si256(w + v)),
                                                  _mm256_maddubs_epi16(x2, _mm256_load_si256(w + vectors + v)));
@@ -56,7 +61,7 @@ template <int rows, int vectors>
       __m256i weights[vectors];
       for (int v = 0; v < vectors; ++v) weights[v] = _mm256_load_si256(w + v);
       for (int r = 0; r < rows; ++r) {
-        const __m256i x = broadcast4(at + r * a_stride);
+        const __m256i x = broadcast4(at + row[r]);
         for (int v = 0; v < vectors; ++v) {
           const __m256i pairs = _mm256_maddubs_epi16(x, weights[v]);
           acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(pairs, ones));

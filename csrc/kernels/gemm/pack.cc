@@ -221,11 +221,17 @@ class PairSplitter {
   std::vector<Pair> pairs_;
 };
 
-// Sorts the steps of a panel of depth 4: couples first.
+// Sorts the steps of a panel of depth 4: couples first. A greedy matching: the heaviest step first, which takes the
+// lightest partner that fits, if any does.
 class StepCoupler {
  public:
   explicit StepCoupler(Draft& draft)
-      : draft_(draft), steps_(draft.offsets.size()), loads_(steps_ * draft.step_bytes), weight_(steps_) {}
+      : draft_(draft),
+        steps_(draft.offsets.size()),
+        words_(draft.step_bytes / 8),
+        loads_(steps_ * words_),
+        heavy_(steps_),
+        weight_(steps_) {}
 
   // Returns the number of couples.
   size_t run() {
@@ -234,22 +240,20 @@ class StepCoupler {
     std::iota(order.begin(), order.end(), 0u);
     std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return weight_[a] < weight_[b]; });
     std::vector<uint32_t> couples, singles;
-    size_t failures = 0;
-    while (!order.empty()) {  // the heaviest first, which finds a partner among the lightest if at all
+    while (!order.empty()) {
       const uint32_t own = order.back();
       order.pop_back();
-      const size_t partner = failures < kMostFailures ? find_partner(own, order) : order.size();
+      const size_t partner = find_partner(own, order);
       if (partner < order.size()) {
         couples.push_back(own);
         couples.push_back(order[partner]);
         order.erase(order.begin() + static_cast<ptrdiff_t>(partner));
       } else {
         singles.push_back(own);
-        failures += couples.empty();
       }
     }
-    if (couples.empty()) return 0;
     const size_t count = couples.size() / 2;
+    if (count == 0) return 0;
     std::sort(singles.begin(), singles.end());
     couples.insert(couples.end(), singles.begin(), singles.end());
     reorder(couples);
@@ -257,55 +261,55 @@ class StepCoupler {
   }
 
  private:
-  static constexpr size_t kTries = 24;         // partners that a step looks at
-  static constexpr size_t kMostFailures = 48;  // steps without a partner before the first couple; then the panel has none
-
-  // Per pair of a step the sums of its positive and of its negative weights, up to 128.
+  // Per pair of a step the sums of its positive and of its negative weights, less one: 0 .. 127, a byte each.
   void measure(size_t step) {
     const int8_t* w = draft_.at(step);
-    uint8_t* load = loads_.data() + step * draft_.step_bytes;
-    int total = 0;
+    uint8_t load[8] = {};
     for (size_t i = 0; i < draft_.step_bytes; i += 2) {
       const int up = std::max<int>(w[i], 0) + std::max<int>(w[i + 1], 0);
       const int down = -std::min<int>(w[i], 0) - std::min<int>(w[i + 1], 0);
-      load[i] = static_cast<uint8_t>(up);
-      load[i + 1] = static_cast<uint8_t>(down);
-      total += std::max(up - kPairLimit / 2, 0) + std::max(down - kPairLimit / 2, 0);
+      load[i % 8] = static_cast<uint8_t>(std::max(up - 1, 0));
+      load[i % 8 + 1] = static_cast<uint8_t>(std::max(down - 1, 0));
+      weight_[step] += std::max(up - kPairLimit / 2, 0) + std::max(down - kPairLimit / 2, 0);
+      if (i % 8 == 6) std::memcpy(&loads_[step * words_ + i / 8], load, 8);
     }
-    weight_[step] = total;
+    for (size_t i = 0; i < words_; ++i) heavy_[step] |= (loads_[step * words_ + i] >> 6 & kOnes) << i % 8;
   }
 
+  // (a - 1) + (b - 1) + 1 stays below 128 in every byte iff a + b <= 128. (A sum of 0 counts as 1, which loses nothing
+  // but a partner for a sum of 128.)
   bool fit(size_t a, size_t b) const {
-    const uint8_t* x = loads_.data() + a * draft_.step_bytes;
-    const uint8_t* y = loads_.data() + b * draft_.step_bytes;
-    for (size_t i = 0; i < draft_.step_bytes; i += 16) {  // steps are a multiple of 4 channels wide
-      uint8_t excess = 0;
-      for (size_t j = i; j < i + 16; ++j) excess |= static_cast<uint8_t>(x[j] > kPairLimit - y[j]);
-      if (excess) return false;
-    }
-    return true;
+    const uint64_t *x = &loads_[a * words_], *y = &loads_[b * words_];
+    uint64_t carry = 0;
+    for (size_t i = 0; i < words_; ++i) carry |= x[i] + y[i] + kOnes;
+    return (carry & kOnes << 7) == 0;
   }
 
   size_t find_partner(uint32_t own, const std::vector<uint32_t>& candidates) const {
-    const size_t most = std::min(candidates.size(), kTries);
-    for (size_t i = 0; i < most; ++i) {
-      if (fit(own, candidates[i])) return i;
+    const uint64_t heavy = heavy_[own];
+    
+    
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      if ((heavy & heavy_[candidates[i]]) == 0 && fit(own, candidates[i])) return i;
     }
     return candidates.size();
   }
 
   void reorder(const std::vector<uint32_t>& order) {
-    Draft old = draft_;
+    const Draft old = draft_;
     for (size_t s = 0; s < order.size(); ++s) {
       draft_.offsets[s] = old.offsets[order[s]];
-      std::memcpy(draft_.at(s), old.at(order[s]), draft_.step_bytes);
+      std::memcpy(draft_.at(s), old.weights.data() + order[s] * old.step_bytes, draft_.step_bytes);
     }
   }
 
+  static constexpr uint64_t kOnes = 0x0101010101010101;
+
   Draft& draft_;
-  size_t steps_;
-  std::vector<uint8_t> loads_;  // [steps][width][2][positive, negative]
-  std::vector<int> weight_;     // how much a step has beyond half of the bound
+  size_t steps_, words_;
+  std::vector<uint64_t> loads_;  // [steps][width][2][positive, negative], bytes
+  std::vector<uint64_t> heavy_;  // a bit per load beyond half of the bound: two of those never fit
+  std::vector<int> weight_;      // by how much in all
 };
 
 // The weights of `zip` steps in a row, beside each other per channel.
