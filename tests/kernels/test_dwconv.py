@@ -66,7 +66,7 @@ def test_every_kernel_has_a_case() -> None:
 def test_small_sizes(kernel: str, k: int, stride: int) -> None:
     """Every width and height around the tiles, with a channel tail."""
     rng = np.random.default_rng(k + stride)
-    for h, w in itertools.product([1, 2, 3, 4, 5, 8], range(1, 18)):
+    for h, w in itertools.product([1, 2, 3, 5], [*range(1, 11), 16, 17]):
         net = Net(rng)
         model = net.model(depthwise(net, (h, w, 19), k, stride))
         check(model, inputs(model, rng), kernel=kernel)
@@ -76,7 +76,7 @@ def test_small_sizes(kernel: str, k: int, stride: int) -> None:
 def test_channels(kernel: str, k: int, stride: int) -> None:
     """Every number of channels around one to four blocks."""
     rng = np.random.default_rng(1)
-    for c in (*range(2, 35), 63, 64, 65, 67):  # one channel is an ordinary convolution
+    for c in (*range(2, 20), 24, 31, 63, 64, 67):  # one channel is an ordinary convolution
         net = Net(rng)
         model = net.model(depthwise(net, (5, 6, c), k, stride))
         check(model, inputs(model, rng), kernel=kernel)
@@ -86,8 +86,8 @@ def test_channels(kernel: str, k: int, stride: int) -> None:
 def test_extremes(kernel: str, k: int, stride: int) -> None:
     """Weights, activations, zero points and scales at their limits: nothing saturates on the way."""
     rng = np.random.default_rng(2)
-    for weight, kind, zero_point, spread in itertools.product(WEIGHTS, INPUTS, [-128, 127], [1 / 64, 1.0]):
-        net = Net(rng, Style(weight=weight, zero_point=zero_point, spread=spread))
+    for weight, kind, zero_point in itertools.product(WEIGHTS, INPUTS, [-128, 127]):
+        net = Net(rng, Style(weight=weight, zero_point=zero_point, spread=float(rng.choice([1 / 64, 1.0]))))
         model = net.model(depthwise(net, (6, 7, 9), k, stride))
         check(model, inputs(model, rng, kind), kernel=kernel)
 
@@ -112,7 +112,7 @@ def test_any_window(isa: str, case: tuple[Model, Any], threads: int) -> None:
 def test_fused_tail(isa: str, fuse: bool, tail: str) -> None:
     """A table, a residual, and both behind the convolution, fused or not."""
     rng = np.random.default_rng(3)
-    for w, k, c in itertools.product([1, 5, 9], [3, 5], [3, 16, 33]):
+    for w, k, c in itertools.product([1, 9], [3, 5], [3, 16, 41]):
         net = Net(rng)
         x = net.input((6, w, c))
         y = net.conv2d(x, c, kernel=(k, k), padding=(k // 2,) * 4, groups=c)

@@ -287,17 +287,19 @@ void pad_ring(const Args& a, const Walk& walk, const Group<V>& group) {
   }
 }
 
-// The rare tails of the epilogue, on values that have just been written.
+// What follows requantization, on values that have just been written and are still in the cache.
 template <class V>
-void finish_rows(const Args& a, const Group<V>& group, int y0, int y1) {
-  const Epilogue& e = *a.epilogue;
+void finish_rows(const Args& a, const Group<V>& group, const TableVec& table, int y0, int y1) {
+  Epilogue add = *a.epilogue;
+  add.table = nullptr;
   for (int y = y0; y < y1; ++y) {
     for (int x = group.x0; x < group.x1; ++x) {
       const ptrdiff_t pixel = static_cast<ptrdiff_t>(y) * a.geometry.ow + x;
-      const Act* residual =
-          a.residual ? a.residual + pixel * e.residual_stride + group.c0 : nullptr;
-      apply_tail_row(a.y + pixel * a.geometry.y_pixel_stride + group.c0, residual, group.channels(),
-                     e);
+      Act* row = a.y + pixel * a.geometry.y_pixel_stride + group.c0;
+      if (a.epilogue->table) V::apply_table(row, group.channels(), table, a.epilogue->table);
+      if (a.residual)
+        apply_tail_row(row, a.residual + pixel * add.residual_stride + group.c0, group.channels(),
+                       add);
     }
   }
 }
@@ -335,6 +337,8 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
   const std::byte* packed = static_cast<const std::byte*>(a.packed) +
                             static_cast<size_t>(group.c0 / V::kBlock) * block_bytes;
 
+  TableVec table{};
+  if (a.epilogue->table) table = load_table(a.epilogue->table);
   Tile<V> t = make_tile(a, walk, group);
   for (int y = a.y_begin; y < a.y_end; y += walk.rows) {
     const int fresh = y == a.y_begin ? walk.slots : walk.step;
@@ -354,7 +358,7 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
       run[kind](t);
       block += kind == kCouple ? 2 : 1;
     }
-    if (a.epilogue->table || a.residual) finish_rows(a, group, y, y + rows);
+    if (a.epilogue->table || a.residual) finish_rows(a, group, table, y, y + rows);
   }
 }
 
