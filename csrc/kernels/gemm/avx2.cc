@@ -33,7 +33,6 @@ template <int rows, int vectors>
   ptrdiff_t row[rows];  // of which GCC must not know that they are multiples: it would add them up, step by step
   for (int r = 0; r < rows; ++r) {
     row[r] = r * a_stride;
-    __asm__("" : "+r"(row[r]));
   }
   for (; tiles > 0; --tiles, a += rows * a_stride, sums += rows * vectors) {
     __m256i acc[rows][vectors];
