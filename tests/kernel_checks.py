@@ -26,6 +26,10 @@ STYLES = (
 """Ordinary numbers, then extremes."""
 
 
+GAPS = ((0, 0), (5, 3), (5, 0), (0, 3), (32, 16))
+"""Bytes between the pixels of input and output."""
+
+
 def kernels_of(*ops: str) -> list[str]:
     """Names of all kernels of these ops (folders of csrc/kernels) that this CPU can run."""
     levels = _core.isa_levels()
@@ -78,7 +82,7 @@ def check_shapes(kernel: str, build: Build, shapes: Iterable[Shape], styles: Ite
     styles = tuple(styles)
     for i, shape in enumerate(shapes):
         rng = np.random.default_rng(i)
-        for gap_in, gap_out in ((0, 0), (5, 0), (0, 3), (32, 16)):
+        for gap_in, gap_out in (GAPS[i % 2], GAPS[2 + i % 3]):
             net = Net(rng, styles[i % len(styles)])
             y = strided_output(net, build(net, strided_input(net, shape, gap_in)), gap_out)
             model = net.model(y)

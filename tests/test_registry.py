@@ -5,6 +5,7 @@ With ``LIGHTKERN_BUILD_DIR`` set to a build folder, also what the compiled kerne
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -12,13 +13,16 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import random_model
+from builders import Net, Style, random_model
+from numpy.testing import assert_array_equal
 
-from lightkern import _core
+from lightkern import _core, reference
+from lightkern.model import Model
 from lightkern.session import Session
 
 TESTS = Path(__file__).resolve().parent
@@ -60,6 +64,65 @@ def test_every_op_has_tests_over_its_kernels():
         from_registry = f'kernels_of("{op}"' in text or "_core.kernels()" in text
         assert from_registry, f"{module.name} does not take its kernels from the registry"
         assert "parametrize" in text, module.name
+
+
+def candidates() -> list[Model]:
+    """Small models among which every kernel finds one that it fits."""
+    models = [random_model(np.random.default_rng(seed)) for seed in range(8)]
+
+    def one(build: Callable[[Net], str]) -> None:
+        for weight in ("random", "alternate"):  # the pairs of the latter cannot saturate
+            net = Net(np.random.default_rng(len(models)), Style(weight=weight))
+            models.append(net.model(build(net)))
+
+    for k, stride in itertools.product(range(2, 8), (1, 2)):
+        window = {"kernel": (k, k), "stride": (stride, stride), "padding": (k // 2,) * 4}
+        one(lambda net, w=window: net.conv2d(net.input((11, 12, 40)), 40, groups=40, **w))
+    for each in (1, 2, 4, 8, 16, 24):
+        for k in (1, 3):
+            padding = (k // 2,) * 4
+            one(
+                lambda net, e=each, k=k, p=padding: net.conv2d(
+                    net.input((7, 9, 4 * e)), 8 * e, (k, k), groups=4, padding=p
+                )
+            )
+    for channels in (3, 8, 32):
+        one(lambda net, c=channels: net.conv2d(net.input((9, 9, c)), 2 * c, (3, 3), padding=(1, 1, 1, 1)))
+        one(lambda net, c=channels: net.linear(net.input((c,)), 3 * c))
+    for groups in (2, 3, 4, 5):
+        one(lambda net, g=groups: net.move("channel_shuffle", [net.input((3, 4, 20 * g))], {"groups": g}))
+    one(lambda net: net.move("reshape", [net.input((7, 7, 40))], {"shape": [1960], "order": "CHW"}))
+    one(lambda net: net.softmax(net.input((100,))))
+    one(lambda net: net.prelu(net.input((5, 5, 20))))
+    one(lambda net: net.move("pad", [net.input((5, 5, 20))], {"padding": [1, 1, 1, 1], "value": 0.0}))
+    one(lambda net: net.resize(net.input((5, 5, 20)), (9, 8)))
+    one(lambda net: net.avg_pool(net.input((9, 9, 20)), (3, 3)))
+    one(lambda net: net.max_pool(net.input((9, 9, 20)), (3, 3)))
+    return models
+
+
+def test_every_kernel_of_this_cpu_runs_and_is_exact():
+    """Each forced on the first model that it fits: none is dead code. Its own tests go into depth."""
+    models = candidates()
+    rng = np.random.default_rng(0)
+    xs = [{p.name: rng.normal(0, 1, (1, *p.api_shape)).astype(np.float32) for p in m.inputs} for m in models]
+    wanted = [reference.run(model, x) for model, x in zip(models, xs, strict=True)]
+    levels = _core.isa_levels()
+    for op, isa, name in KERNELS:
+        if isa not in levels:
+            continue
+        for model, x, y in zip(models, xs, wanted, strict=True):
+            try:
+                session = Session(model, kernel=name)
+            except ValueError:  # it does not fit
+                continue
+            if op in ("quantize", "dequantize") or name in {step.kernel for step in session.explain()}:
+                got = session.run(x)
+                for key in y if isinstance(y, dict) else [None]:
+                    assert_array_equal(got[key] if key else got, y[key] if key else y, err_msg=name)
+                break
+        else:
+            pytest.fail(f"no candidate runs {name}")
 
 
 LEVEL_PROGRAM = """

@@ -80,7 +80,7 @@ Split split_work(size_t total, double work_per_item, double min_work, size_t mul
 
 RowWork split_rows(const TensorView& y, bool flat, double work_per_byte) {
   const size_t channels = static_cast<size_t>(y.c);
-  const double min_work = 16384;  // bytes of plain work that are worth handing to a thread
+  const double min_work = 32768;  // bytes: some microseconds, which handing them to a thread is worth
   return {flat, channels,
           flat ? split_work(y.pixels() * channels, work_per_byte, min_work, 64)
                : split_work(y.pixels(), work_per_byte * y.c, min_work)};

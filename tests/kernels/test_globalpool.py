@@ -33,5 +33,5 @@ def test_pixel_counts(kernel):
 def test_threads(threads, isa):
     rng = np.random.default_rng(1)
     net = Net(rng)
-    model = net.model(net.global_avg_pool(net.input((30, 30, 300))))
+    model = net.model(net.global_avg_pool(net.input((90, 90, 300))))
     assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)

@@ -70,5 +70,5 @@ def test_concat_and_shuffle(kernel, parts, fuse):
 def test_threads(threads, isa):
     rng = np.random.default_rng(1)
     net = Net(rng)
-    model = net.model(shuffle(net, net.input((28, 28, 116)), 2))
+    model = net.model(shuffle(net, net.input((56, 56, 116)), 2))
     assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)

@@ -61,7 +61,7 @@ def test_ties_round_to_even(op, isa):
 @pytest.mark.parametrize("op", OPS)
 def test_threads(op, threads, isa):
     rng = np.random.default_rng(4)
-    for shape, second in (((40, 41, 33), (40, 41, 33)), ((50, 50, 24), (24,)), ((50, 50, 24), (50, 50, 1))):
+    for shape, second in (((80, 41, 33), (80, 41, 33)), ((70, 70, 24), (24,)), ((70, 70, 24), (70, 70, 1))):
         net = Net(rng)
         y = net.binary(op, net.input(shape), net.input(second))
         model = net.model(strided_output(net, y, 8 * (threads % 2)))

@@ -26,5 +26,5 @@ def test_every_row_length(kernel):
 def test_threads(threads, isa):
     rng = np.random.default_rng(1)
     net = Net(rng)
-    model = net.model(net.prelu(net.input((50, 50, 24))))
+    model = net.model(net.prelu(net.input((100, 90, 24))))
     assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)

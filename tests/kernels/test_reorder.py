@@ -59,8 +59,8 @@ def test_kernel(kernel, gap):
 def test_threads(threads, isa):
     rng = np.random.default_rng(1)
     net = Net(rng)
-    x = net.input((20, 21, 64))
-    model = net.model(net.move("reshape", [x], {"shape": [20 * 21 * 64], "order": "CHW"}))
+    x = net.input((40, 42, 64))
+    model = net.model(net.move("reshape", [x], {"shape": [40 * 42 * 64], "order": "CHW"}))
     assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)
 
 

@@ -45,5 +45,5 @@ def test_every_fraction(kernel):
 def test_threads(threads, isa):
     rng = np.random.default_rng(1)
     net = Net(rng)
-    model = net.model(net.resize(net.input((20, 21, 24)), (41, 39)))
+    model = net.model(net.resize(net.input((40, 41, 24)), (81, 79)))
     assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)

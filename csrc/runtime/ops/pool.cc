@@ -89,7 +89,7 @@ Step lower_windows(const KernelRegistry<Kernel>& registry, const LoweringContext
   state->args = args;
   const double per_row =
       static_cast<double>(y.w) * y.c * args.window.kernel_h * args.window.kernel_w;
-  state->split = split_work(static_cast<size_t>(y.h), per_row);
+  state->split = split_work(static_cast<size_t>(y.h), per_row, 200000);
   step.units = state->split.units;
   step.state = state;
   step.run = run_windows<Kernel, Args>;
@@ -107,7 +107,7 @@ Step lower_global(const LoweringContext& context, const Fused& fused) {
   state->args = {nullptr,      x.pixel_stride,           nullptr,
                  x.pixels(),   static_cast<size_t>(x.c), multiplier,
                  x.zero_point, make_clamp(node, y)};
-  state->split = split_work(static_cast<size_t>(x.c), static_cast<double>(x.pixels()), 20000, 64);
+  state->split = split_work(static_cast<size_t>(x.c), static_cast<double>(x.pixels()), 200000, 64);
   step.units = state->split.units;
   step.state = state;
   step.run = run_global;

@@ -37,7 +37,7 @@ Step lower_prelu(const LoweringContext& context, const Fused& fused) {
   state->args = {
       nullptr,           x.pixel_stride,         nullptr,      y.pixel_stride,     0, channels,
       x.scale / y.scale, state->negative.data(), x.zero_point, make_clamp(node, y)};
-  state->split = split_work(x.pixels(), 2.0 * x.c, 16384);
+  state->split = split_work(x.pixels(), 2.0 * x.c, 65536);
   step.units = state->split.units;
   step.packed_bytes = channels * sizeof(float);
   step.state = state;

@@ -40,7 +40,7 @@ Step lower_reshape(const LoweringContext& context, const Fused& fused) {
                               [](const reorder::Kernel&) -> const char* { return nullptr; });
   const std::vector<int64_t>& chw = node.attr("chw", 2);
   state->args = {nullptr, order_of(x, chw[0] != 0), nullptr, order_of(y, chw[1] != 0), 0, 0, 0};
-  state->split = split_work(x.pixels() * static_cast<size_t>(x.c), 4, 20000, 64);
+  state->split = split_work(x.pixels() * static_cast<size_t>(x.c), 1, 49152, 64);
   step.units = state->split.units;
   step.state = state;
   step.run = run;

@@ -61,7 +61,7 @@ Step lower_resize(const LoweringContext& context, const Fused& fused) {
                  static_cast<size_t>(y.c),
                  state->y_pairs.data(),
                  state->x_pairs.data()};
-  state->split = split_work(static_cast<size_t>(y.h), 4.0 * y.w * y.c);
+  state->split = split_work(static_cast<size_t>(y.h), 4.0 * y.w * y.c, 65536);
   step.units = state->split.units;
   step.packed_bytes = (state->y_pairs.size() + state->x_pairs.size()) * sizeof(resize::Pair);
   step.state = state;

@@ -52,7 +52,7 @@ Step lower_shuffle(const LoweringContext& context, const Fused& fused) {
       });
   state->args = {nullptr, state->strides.data(),           parts, nullptr, y.pixel_stride,
                  0,       static_cast<size_t>(y.c) / parts};
-  state->split = split_work(y.pixels(), y.c, 16384);
+  state->split = split_work(y.pixels(), y.c, 65536);
   step.units = state->split.units;
   step.scratch = parts * sizeof(const Act*);
   step.state = state;
