@@ -72,4 +72,12 @@ size_t row_pair_block_bytes(const Geometry&, int block, int sets);
 size_t row_pair_bytes(const Geometry&, int block, int sets);  // of all blocks
 void pack_row_pairs(const Geometry&, const Weights&, int block, int sets, void* packed);
 
+// --- pack.cc: weights for products tap by tap ----------------------------------------------------
+//
+// Packed per block of channels, without gaps: effective bias int32 [block], multiplier float
+// [block], weights int8 [kh][kw][block].
+size_t tap_block_bytes(const Geometry&, int block);
+size_t tap_bytes(const Geometry&, int block);  // of all blocks
+void pack_taps(const Geometry&, const Weights&, int block, void* packed);
+
 }  // namespace lightkern::dwconv

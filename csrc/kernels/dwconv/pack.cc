@@ -67,4 +67,32 @@ void pack_row_pairs(const Geometry& g, const Weights& from, int block, int sets,
   }
 }
 
+size_t tap_block_bytes(const Geometry& g, int block) {
+  return static_cast<size_t>(block) *
+         (sizeof(int32_t) + sizeof(float) + static_cast<size_t>(g.kh * g.kw));
+}
+
+size_t tap_bytes(const Geometry& g, int block) {
+  return static_cast<size_t>((g.c + block - 1) / block) * tap_block_bytes(g, block);
+}
+
+void pack_taps(const Geometry& g, const Weights& from, int block, void* packed) {
+  std::byte* to = static_cast<std::byte*>(packed);
+  const auto put = [&to](auto value) {
+    std::memcpy(to, &value, sizeof(value));
+    to += sizeof(value);
+  };
+  for (int first = 0; first < g.c; first += block) {
+    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
+    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+    for (int i = 0; i < g.kh; ++i) {
+      for (int j = 0; j < g.kw; ++j) {
+        for (int c = first; c < first + block; ++c) {
+          put(static_cast<int8_t>(weight_at(g, from, c, i, j)));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace lightkern::dwconv
