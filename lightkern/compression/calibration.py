@@ -16,6 +16,9 @@ __all__ = ["Calibration"]
 SPOOL_BYTES = 512 << 20
 """Pictures beyond this many bytes wait in a temporary file rather than in memory."""
 
+SAMPLED = 32
+"""Pictures that passes use which hold the values of a tensor for all of their pictures at once."""
+
 
 class Calibration:
     """Batches of canonical float32 inputs, iterable any number of times.
@@ -41,6 +44,7 @@ class Calibration:
         self._tensors = {port.name: port.tensor for port in graph.inputs}
         self._held: list[dict[str, Array] | dict[str, tuple[int, tuple[int, ...]]]] = []
         self._bytes = 0
+        self._largest = 0
         self._file: IO[bytes] | None = None
         for position, item in enumerate(_items(source)):
             try:
@@ -50,6 +54,7 @@ class Calibration:
             for port in graph.inputs:
                 _check_values(f"calibration item {position}, input {port.name!r}", arrays[port.name])
             size = len(next(iter(arrays.values())))
+            self._largest = max(self._largest, min(size, batch_size))
             for begin in range(0, size, batch_size):
                 batch = {
                     port.tensor: np.ascontiguousarray(
@@ -76,12 +81,27 @@ class Calibration:
             self._file.write(x.tobytes())
         self._held.append(places)
 
+    @property
+    def sampled(self) -> list[int]:
+        """Indices of evenly spread batches of `SAMPLED` pictures together (at least one batch)."""
+        count = min(len(self._held), max(SAMPLED // self._largest, 1))
+        return [i * len(self._held) // count for i in range(count)]
+
+    def batch(self, index: int) -> dict[str, Array]:
+        """One batch: canonical float32 arrays by tensor."""
+        held = self._held[index]
+        return {name: x if isinstance(x, np.ndarray) else self._read(*x) for name, x in held.items()}
+
+    def close(self) -> None:
+        """Delete the temporary file."""
+        if self._file is not None:
+            self._file.close()
+
     def __len__(self) -> int:
         return len(self._held)
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        for batch in self._held:
-            yield {name: x if isinstance(x, np.ndarray) else self._read(*x) for name, x in batch.items()}
+        return map(self.batch, range(len(self._held)))
 
     def _read(self, offset: int, shape: tuple[int, ...]) -> Array:
         assert self._file is not None

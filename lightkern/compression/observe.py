@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from .execute import forward
 __all__ = ["Histogram", "TensorStats", "observe"]
 
 BINS = 4096
+
+CHUNK = 1 << 16
+"""Values counted at once: what fits into the cache."""
 
 
 class Histogram:
@@ -31,13 +34,18 @@ class Histogram:
 
     def add(self, x: Array) -> None:
         flat = x.reshape(-1)
-        nonzero = flat[flat != 0]
-        self.zeros += flat.size - nonzero.size
+        for begin in range(0, flat.size, CHUNK):
+            self._add_chunk(flat[begin : begin + CHUNK])
+
+    def _add_chunk(self, x: Array) -> None:
+        nonzero = x[x != 0]
+        self.zeros += x.size - nonzero.size
         if not nonzero.size:
             return
         self._cover(float(nonzero.min()), float(nonzero.max()))
-        index = np.floor(nonzero * np.float64(1 / self.width)).astype(np.int64) - self.first
-        self.counts += np.bincount(np.clip(index, 0, BINS - 1), minlength=BINS)
+        # The width is a power of two, so this product is exact.
+        index = np.floor(nonzero.astype(np.float64) * (1 / self.width)).astype(np.int64) - self.first
+        self.counts += np.bincount(index, minlength=BINS)
 
     def _cover(self, low: float, high: float) -> None:
         if self.width == 0.0:
@@ -68,7 +76,7 @@ class TensorStats:
     mean, mean_square : ndarray [c]
         Moments per channel.
     raw_mean : ndarray [c]
-        Mean before the fused clamp.
+        Mean before the fused clamp, over the batches of `Calibration.sampled` only.
     histogram : Histogram or None
     """
 
@@ -93,7 +101,8 @@ class _Sums:
     square: Array
     raw: Array
     count: int = 0
-    histogram: Histogram | None = field(default=None)
+    raw_count: int = 0
+    histogram: Histogram | None = None
 
 
 def observe(
@@ -107,6 +116,8 @@ def observe(
         If a tensor becomes NaN or infinite.
     """
     sums: dict[str, _Sums] = {}
+    chosen = set(calibration.sampled)
+    sampled = False
 
     def tap(node: Node | None, tensor: str, raw: Array, value: Array) -> Array:
         flat = value.reshape(-1, value.shape[-1])
@@ -115,24 +126,29 @@ def observe(
             raise ValueError(f"tensor {tensor!r} becomes NaN or infinite on the calibration data")
         if tensor not in sums:
             zero = np.zeros(value.shape[-1])
-            sums[tensor] = _Sums(low, high, zero, zero, zero, 0, Histogram() if histograms else None)
+            sums[tensor] = _Sums(low, high, zero, zero, zero, histogram=Histogram() if histograms else None)
         s = sums[tensor]
         s.low, s.high = np.minimum(s.low, low), np.maximum(s.high, high)
         total = flat.sum(axis=0, dtype=np.float64)
         s.total = s.total + total
         s.square = s.square + np.einsum("nc,nc->c", flat, flat)
-        clamped = node is not None and "limits" in node.attrs
-        s.raw = s.raw + (raw.reshape(-1, raw.shape[-1]).sum(axis=0, dtype=np.float64) if clamped else total)
         s.count += len(flat)
+        if sampled:
+            clamped = node is not None and "limits" in node.attrs
+            s.raw = s.raw + (raw.reshape(-1, raw.shape[-1]).sum(axis=0, dtype=np.float64) if clamped else total)
+            s.raw_count += len(flat)
         if s.histogram is not None:
             s.histogram.add(value)
         return value
 
     for done, batch in enumerate(calibration):
         progress(done, len(calibration))
+        sampled = done in chosen
         forward(graph, batch, tap)
     progress(len(calibration), len(calibration))
     return {
-        name: TensorStats(s.low, s.high, s.total / s.count, s.square / s.count, s.raw / s.count, s.count, s.histogram)
+        name: TensorStats(
+            s.low, s.high, s.total / s.count, s.square / s.count, s.raw / s.raw_count, s.count, s.histogram
+        )
         for name, s in sums.items()
     }

@@ -53,7 +53,7 @@ class CompressOptions:
     rounding: str = "nearest"
     per_channel: bool = True
     input_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    batch_size: int = 8
+    batch_size: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -77,8 +78,11 @@ def compress(
     unknown = set(options.input_ranges) - {port.name for port in graph.inputs}
     if unknown:
         raise ValueError(f"input_ranges names {sorted(unknown)}, the inputs are {[p.name for p in graph.inputs]}")
-    batches = Calibration(graph, calibration, options.batch_size)
+    with closing(Calibration(graph, calibration, options.batch_size)) as batches:
+        return _run_passes(graph, batches, options, progress)
 
+
+def _run_passes(graph: Graph, batches: Calibration, options: CompressOptions, progress: Progress | None) -> Model:
     def stage(name: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(name, done, total) if progress is not None else None
 

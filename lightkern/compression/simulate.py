@@ -51,7 +51,7 @@ def quantize_in_order(
     """
     left = {name: len(nodes) for name, nodes in graph.consumers().items()}
     values = {
-        port.tensor: [quants[port.tensor].quantize(batch[port.tensor]) for batch in calibration]
+        port.tensor: [quants[port.tensor].quantize(calibration.batch(i)[port.tensor]) for i in calibration.sampled]
         for port in graph.inputs
     }
     decided: dict[str, QuantizedWeights] = {}
