@@ -46,7 +46,8 @@ struct ThreadPool::Shared {
   // The job. Written while none is open and no worker is inside.
   Work fn = nullptr;
   void* context = nullptr;
-  size_t units = 0, chunk = 1;
+  size_t units = 0;
+  size_t parts = 1;  // a thread takes this fraction of what is left: much at first, single units last
   alignas(64) std::atomic<size_t> next{0};
   alignas(64) std::atomic<unsigned> epoch{0};
   alignas(64) std::atomic<int> inside{0};
@@ -58,10 +59,12 @@ struct ThreadPool::Shared {
   pid_t pid = 0;
 
   void work(int thread) {
-    for (;;) {
-      const size_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
-      if (begin >= units) return;
-      fn(context, begin, std::min(begin + chunk, units), thread);
+    size_t begin = next.load(std::memory_order_relaxed);
+    while (begin < units) {
+      const size_t end = begin + std::max<size_t>(1, (units - begin) / parts);
+      if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+      fn(context, begin, end, thread);
+      begin = next.load(std::memory_order_relaxed);
     }
   }
 
@@ -134,7 +137,7 @@ void ThreadPool::run(size_t units, Work fn, void* context) {
   s.fn = fn;
   s.context = context;
   s.units = units;
-  s.chunk = std::max<size_t>(1, units / (static_cast<size_t>(threads_) * 8));
+  s.parts = static_cast<size_t>(threads_) * 2;
   s.next.store(0, std::memory_order_relaxed);
   s.epoch.fetch_add(1);
   s.wake_sleepers();

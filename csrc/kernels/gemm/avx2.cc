@@ -89,23 +89,34 @@ void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_
   if (m % 4 == 1) run(accumulate<1, vectors>, 1, 1);
 }
 
+// What packing to bytes leaves to do.
+//   kNone   nothing: it saturates at the limits, and the zero point is 0 (ReLU)
+//   kBytes  zero point and limits
+//   kAll    and no conversion may overflow: the upper limit comes before it
+enum class Limits { kNone, kBytes, kAll };
+
 // sums [m][width] to bytes, rows `y_stride` apart. Where m * width is no multiple of kGroup, rows beyond m are written too.
-template <int width, bool bounded>
-[[gnu::noinline]] void requantize_rows(const Panel& panel, const ByteClamp& limits, const __m256i* sums, size_t m, Act* y,
+template <int width, Limits limits>
+[[gnu::noinline]] void requantize_rows(const Panel& panel, const ByteClamp& shared, const __m256i* sums, size_t m, Act* y,
                                        ptrdiff_t y_stride) {
   constexpr int kRows = kGroup / width;
-  const ByteClamp clamp = limits;
+  const ByteClamp clamp = shared;
   const __m256 m0 = _mm256_loadu_ps(panel.multiplier);
   const __m256 m1 = _mm256_loadu_ps(panel.multiplier + width - kLanes);
   const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   const auto round = [&](int i) {
     const __m256 multiplier = i % 2 ? m1 : m0;
-    if (!bounded) return scale_round8(sums[i], multiplier, clamp);
+    if (limits == Limits::kAll) return scale_round8(sums[i], multiplier, clamp);
     return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[i]), multiplier));
   };
   for (size_t i = 0; i < m; i += kRows, sums += 4, y += kRows * y_stride) {
-    __m256i bytes = pack_bytes(round(0), round(1), round(2), round(3), clamp);
-    bytes = _mm256_permutevar8x32_epi32(_mm256_min_epu8(bytes, clamp.hi8), in_order);
+    __m256i bytes;
+    if (limits == Limits::kNone) {
+      bytes = _mm256_packus_epi16(_mm256_packs_epi32(round(0), round(1)), _mm256_packs_epi32(round(2), round(3)));
+    } else {
+      bytes = _mm256_min_epu8(pack_bytes(round(0), round(1), round(2), round(3), clamp), clamp.hi8);
+    }
+    bytes = _mm256_permutevar8x32_epi32(bytes, in_order);
     const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
     if (width == 16) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(y), low);
@@ -119,14 +130,16 @@ template <int width, bool bounded>
   }
 }
 
-void requantize_rows(const Panel& panel, const ByteClamp& clamp, const __m256i* sums, size_t m, Act* y,
-                     ptrdiff_t y_stride) {
+using Requantize = void (*)(const Panel&, const ByteClamp&, const __m256i*, size_t, Act*, ptrdiff_t);
+
+Requantize find_requantize(const Panel& panel, const Clamp& clamp) {
+  const bool full = clamp.zero_point == 0 && clamp.lo == 0.0f && clamp.hi == 255.0f;
   if (panel.width == 16) {
-    return panel.bounded ? requantize_rows<16, true>(panel, clamp, sums, m, y, y_stride)
-                         : requantize_rows<16, false>(panel, clamp, sums, m, y, y_stride);
+    if (!panel.bounded) return requantize_rows<16, Limits::kAll>;
+    return full ? requantize_rows<16, Limits::kNone> : requantize_rows<16, Limits::kBytes>;
   }
-  return panel.bounded ? requantize_rows<8, true>(panel, clamp, sums, m, y, y_stride)
-                       : requantize_rows<8, false>(panel, clamp, sums, m, y, y_stride);
+  if (!panel.bounded) return requantize_rows<8, Limits::kAll>;
+  return full ? requantize_rows<8, Limits::kNone> : requantize_rows<8, Limits::kBytes>;
 }
 
 // n bytes of m rows from one stride to another. `n` is the panel's, rarely other than 8 or 16.
@@ -155,6 +168,7 @@ void run(const Args& args) {
   const Panel& panel = *args.panel;
   const Epilogue& e = *args.epilogue;
   const ByteClamp clamp = load_byte_clamp(e.clamp);
+  const Requantize requantize = find_requantize(panel, e.clamp);
   const size_t width = panel.width, group_rows = kGroup / width;
   alignas(32) __m256i sums[kChunk * 2];
   alignas(32) Act bytes[kChunk * 16];
@@ -167,10 +181,10 @@ void run(const Args& args) {
     // Whole groups of whole rows go straight to their place; what cannot goes through `bytes`.
     const bool direct = panel.n == width && !e.table && !args.residual;
     const size_t done = direct ? m / group_rows * group_rows : 0;
-    requantize_rows(panel, clamp, sums, done, y, args.y_stride);
+    requantize(panel, clamp, sums, done, y, args.y_stride);
     if (done == m) continue;
     y += static_cast<ptrdiff_t>(done) * args.y_stride;
-    requantize_rows(panel, clamp, sums + done * width / kLanes, m - done, bytes, static_cast<ptrdiff_t>(width));
+    requantize(panel, clamp, sums + done * width / kLanes, m - done, bytes, static_cast<ptrdiff_t>(width));
     if (e.table) apply_table(bytes, (m - done) * width, e.table);
     if (args.residual) {
       add_rows(args, args.residual + static_cast<ptrdiff_t>(first + done) * e.residual_stride, m - done, bytes);

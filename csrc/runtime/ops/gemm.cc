@@ -153,7 +153,7 @@ std::vector<gemm::Segment> segments_of(const Window& w, ptrdiff_t pixel, ptrdiff
 
 // Cuts the output into blocks whose inputs stay in cache, and into enough units for several threads.
 void split(State& s, size_t panels_per_group) {
-  constexpr size_t kBlockBytes = 24 << 10, kLeastPixels = 48, kUnits = 32;
+  constexpr size_t kBlockBytes = 24 << 10, kLeastPixels = 48, kUnits = 64;
   constexpr double kLeastMacs = 40000;
   const Window& w = s.window;
   const size_t mr = static_cast<size_t>(s.kernel->tile.mr), nr = static_cast<size_t>(s.kernel->tile.nr);
