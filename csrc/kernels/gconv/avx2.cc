@@ -76,7 +76,9 @@ struct Shared {
   }
 };
 
+// A register of bytes never holds pairs of columns: its lanes are four wide (pack.cc refuses).
 struct Byte : Shared {
+  static void widen_pairs(const Act*, const Act*, std::byte*) {}
   static constexpr Tile kTile = {32, 1, 4, true};
   static void widen(const Act* x, std::byte* row) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(row), load256(x));
@@ -88,6 +90,12 @@ struct Byte : Shared {
 };
 
 struct Word : Shared {
+  static void widen_pairs(const Act* x, const Act* next, std::byte* row) {
+    const __m128i a = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+    const __m128i b = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(next));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row),
+                        _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b)));
+  }
   static constexpr Tile kTile = {16, 2, 2, false};
   static void widen(const Act* x, std::byte* row) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));

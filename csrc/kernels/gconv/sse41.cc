@@ -54,7 +54,9 @@ struct Shared {
   }
 };
 
+// A register of bytes never holds pairs of columns: its lanes are four wide (pack.cc refuses).
 struct Byte : Shared {
+  static void widen_pairs(const Act*, const Act*, std::byte*) {}
   static constexpr Tile kTile = {16, 1, 4, true};
   static void widen(const Act* x, std::byte* row) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(row), load128(x));
@@ -65,6 +67,13 @@ struct Byte : Shared {
 };
 
 struct Word : Shared {
+  static void widen_pairs(const Act* x, const Act* next, std::byte* row) {
+    int32_t a, b;
+    std::memcpy(&a, x, 4);
+    std::memcpy(&b, next, 4);
+    const __m128i bytes = _mm_unpacklo_epi8(_mm_cvtsi32_si128(a), _mm_cvtsi32_si128(b));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(row), _mm_cvtepu8_epi16(bytes));
+  }
   static constexpr Tile kTile = {8, 2, 2, false};
   static void widen(const Act* x, std::byte* row) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(row),
