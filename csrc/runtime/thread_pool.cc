@@ -46,9 +46,14 @@ struct ThreadPool::Shared {
   // The job. Written while none is open and no worker is inside.
   Work fn = nullptr;
   void* context = nullptr;
-  size_t units = 0;
-  size_t parts = 1;  // a thread takes this fraction of what is left: much at first, single units last
-  alignas(64) std::atomic<size_t> next{0};
+  // The units that each thread takes first. The same part of every step goes to the same thread, so
+  // that a thread mostly reads what it wrote itself, out of its own cache; who is done early helps
+  // the others, from where they are.
+  struct alignas(64) Share {
+    std::atomic<size_t> next{0};
+    size_t end = 0;
+  };
+  std::vector<Share> shares;
   alignas(64) std::atomic<unsigned> epoch{0};
   alignas(64) std::atomic<int> inside{0};
   std::atomic<bool> stop{false};
@@ -59,12 +64,17 @@ struct ThreadPool::Shared {
   pid_t pid = 0;
 
   void work(int thread) {
-    size_t begin = next.load(std::memory_order_relaxed);
-    while (begin < units) {
-      const size_t end = begin + std::max<size_t>(1, (units - begin) / parts);
-      if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
-      fn(context, begin, end, thread);
-      begin = next.load(std::memory_order_relaxed);
+    const size_t count = shares.size();
+    for (size_t i = 0; i < count; ++i) {
+      Share& share = shares[(static_cast<size_t>(thread) + i) % count];
+      size_t begin = share.next.load(std::memory_order_relaxed);
+      while (begin < share.end) {
+        // Half of what is left: much at first, single units last.
+        const size_t end = begin + std::max<size_t>(1, (share.end - begin) / 2);
+        if (!share.next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+        fn(context, begin, end, thread);
+        begin = share.next.load(std::memory_order_relaxed);
+      }
     }
   }
 
@@ -109,6 +119,7 @@ struct ThreadPool::Shared {
 
 ThreadPool::ThreadPool(int threads) : shared_(new Shared), threads_(std::max(threads, 1)) {
   shared_->pid = getpid();
+  shared_->shares = std::vector<Shared::Share>(static_cast<size_t>(threads_));
   try {
     for (int i = 1; i < threads_; ++i) {
       shared_->workers.emplace_back([shared = shared_.get(), i] { shared->serve(i); });
@@ -136,9 +147,11 @@ void ThreadPool::run(size_t units, Work fn, void* context) {
   Shared& s = *shared_;
   s.fn = fn;
   s.context = context;
-  s.units = units;
-  s.parts = static_cast<size_t>(threads_) * 2;
-  s.next.store(0, std::memory_order_relaxed);
+  const size_t threads = s.shares.size();
+  for (size_t i = 0; i < threads; ++i) {
+    s.shares[i].end = units * (i + 1) / threads;
+    s.shares[i].next.store(units * i / threads, std::memory_order_relaxed);
+  }
   s.epoch.fetch_add(1);
   s.wake_sleepers();
   s.work(0);
