@@ -15,7 +15,7 @@ namespace lightkern::gemm {
 namespace {
 
 constexpr int kLanes = 4;      // channels of one vector
-constexpr size_t kChunk = 32;  // rows that go through the buffer at once
+constexpr size_t kChunk = 64;  // rows that go through the buffer at once
 constexpr size_t kGroup = 16;  // values that are requantized at once: 2 rows of 8 channels, or 4 rows of 4
 
 inline __m128i broadcast4(const Act* a) {
