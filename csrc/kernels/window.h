@@ -21,6 +21,8 @@ struct Taps {
 // For the window whose tap 0 lies at `start` (negative in the padding). Every output sees at least
 // one input.
 [[maybe_unused]] static inline Taps taps_inside(int start, int kernel, int dilation, int size) {
+  if (start >= 0 && start + (kernel - 1) * dilation < size)
+    return {0, kernel};  // spares the divisions
   const int first = start < 0 ? (-start + dilation - 1) / dilation : 0;
   const int inside = start < size ? (size - start + dilation - 1) / dilation : 0;
   return {first, inside < kernel ? inside : kernel};

@@ -13,8 +13,21 @@ struct View {
   int rows, cols;
 };
 
+// A window of known size, so that nothing is left of its loops.
+template <int rows, int cols, class Vector, class Load, class Max>
+inline Vector reduce_fixed(const View& v, size_t c, Load load, Max max) {
+  const Act* x = v.x + c;
+  Vector most = load(x);
+  for (int i = 0; i < rows; ++i, x += v.row) {
+    for (int j = 0; j < cols; ++j) most = max(most, load(x + j * v.col));
+  }
+  return most;
+}
+
 template <class Vector, class Load, class Max>
 inline Vector reduce(const View& v, size_t c, Load load, Max max) {
+  if (v.rows == 3 && v.cols == 3) return reduce_fixed<3, 3, Vector>(v, c, load, max);
+  if (v.rows == 2 && v.cols == 2) return reduce_fixed<2, 2, Vector>(v, c, load, max);
   const Act* row = v.x + c;
   Vector most = load(row);
   for (int i = 0; i < v.rows; ++i, row += v.row) {
