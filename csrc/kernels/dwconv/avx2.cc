@@ -10,6 +10,8 @@
 namespace lightkern::dwconv {
 namespace {
 
+// kWholeByte: the output takes all values of a byte, with the zero point 0.
+template <bool kWholeByte>
 struct Avx2 {
   using Vector = __m256i;
   using Clamp = ByteClamp;
@@ -67,6 +69,11 @@ struct Avx2 {
     }
   }
 
+  static inline Vector to_bytes(Vector a, Vector b, Vector c, Vector d, const Clamp& clamp) {
+    if (kWholeByte) return _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    return _mm256_min_epu8(pack_bytes(a, b, c, d, clamp), clamp.hi8);
+  }
+
   // Requantizes and stores n pixels: of a couple n <= 2, acc [2][n]; else n <= 4, acc [n]. `m`:
   // multipliers.
   template <Kind kind, int n>
@@ -79,7 +86,7 @@ struct Avx2 {
     const Vector v1 = scale_round8_proved(acc[kind == kCouple ? n : at(1)], mb);
     const Vector v2 = scale_round8_proved(acc[kind == kCouple ? at(1) : at(2)], ma);
     const Vector v3 = scale_round8_proved(acc[kind == kCouple ? n + at(1) : at(3)], mb);
-    const Vector bytes = _mm256_min_epu8(pack_bytes(v0, v1, v2, v3, clamp), clamp.hi8);
+    const Vector bytes = to_bytes(v0, v1, v2, v3, clamp);
     const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
     const __m128i p01 = _mm_unpacklo_epi32(low, high), p23 = _mm_unpackhi_epi32(low, high);
     if (kind == kCouple) {

@@ -80,14 +80,19 @@ struct Row {
   ptrdiff_t stride;  // 0: padding
 };
 
-// n pixels of two rows; the blocks of a couple lie `width` vectors apart. A tail has some of the
-// tensor's c channels.
-template <class V, Kind kind>
+// n pixels of two rows: so many couples of blocks, or one block. Blocks lie `width` vectors apart.
+// A tail has some of the tensor's c channels.
+template <class V, Kind kind, int kCouples = 1>
 void fill(Row a, Row b, int n, typename V::Vector* to, ptrdiff_t width, int tail, int c) {
-  for (int x = 0; x < n; ++x, a.pixel += a.stride, b.pixel += b.stride) {
-    if (kind == kCouple) V::widen_couple(a.pixel, b.pixel, to + x, to + x + width);
-    if (kind == kWhole) V::widen_whole(a.pixel, b.pixel, to + x);
-    if (kind == kTail) V::widen_tail(a.pixel, b.pixel, tail, c, to + x);
+  for (int x = 0; x < n; ++x, a.pixel += a.stride, b.pixel += b.stride, ++to) {
+#pragma GCC unroll 4
+    for (int i = 0; kind == kCouple && i < kCouples; ++i) {
+      const int channel = 2 * V::kBlock * i;
+      V::widen_couple(a.pixel + channel, b.pixel + channel, to + 2 * i * width,
+                      to + (2 * i + 1) * width);
+    }
+    if (kind == kWhole) V::widen_whole(a.pixel, b.pixel, to);
+    if (kind == kTail) V::widen_tail(a.pixel, b.pixel, tail, c, to);
   }
 }
 
@@ -104,14 +109,21 @@ struct Tile {
   ptrdiff_t width;     // vectors between blocks
   int slots, first;    // pair p of the step is in slot (first + p) % slots
   int kw, sw, dw;
-  int packed_pairs;
-  const Vector* packed;  // of the first block
+  int packed_pairs, packed_vectors;  // row pairs, and vectors of a block
+  const Vector* packed;              // of the first block
   typename V::Clamp clamp;
   Act* y;  // pixels of the upper row; those of the lower one are y_row further
   ptrdiff_t y_stride, y_row;
   int columns;
   int tail;  // channels, for kTail
 
+  template <Kind kind>
+  void advance() {
+    const int blocks = kind == kCouple ? 2 : 1;
+    ring += blocks * width;
+    packed += blocks * packed_vectors;
+    y += blocks * V::kBlock;
+  }
   const Vector* pair(int p) const {
     const int at = first + p;
     return ring + (at < slots ? at : at - slots) * slot;
@@ -173,8 +185,8 @@ inline __attribute__((always_inline)) void tile(const Tile<V>& t,
 }
 
 template <class V, int kTaps, int kStride, int kRows, Kind kind>
-void run_rows(const Tile<V>& t) {
-  constexpr int kPixels = kind == kCouple ? 2 : 4;
+inline void run_row(const Tile<V>& t) {
+  constexpr int kPixels = kind == kWhole ? 4 : 2;
   const typename V::Vector* pairs[kMostPairs];
   for (int p = 0; p < row_pairs(kTaps, kStride == 1 ? 2 : 1) + kStride - 1; ++p)
     pairs[p] = t.pair(p);
@@ -182,13 +194,17 @@ void run_rows(const Tile<V>& t) {
   int x = 0;
   for (; x + kPixels <= columns; x += kPixels)
     tile<V, kTaps, kStride, kRows, kind, kPixels>(t, pairs, x);
-  switch (columns - x) {
-    case 3:
-      return tile < V, kTaps, kStride, kRows, kind, kind == kCouple ? 1 : 3 > (t, pairs, x);
-    case 2:
-      return tile<V, kTaps, kStride, kRows, kind, 2>(t, pairs, x);
-    case 1:
-      return tile<V, kTaps, kStride, kRows, kind, 1>(t, pairs, x);
+  if (kPixels > 2 && columns - x == 3)
+    return tile<V, kTaps, kStride, kRows, kind, kPixels - 1>(t, pairs, x);
+  if (kPixels > 2 && columns - x == 2) return tile<V, kTaps, kStride, kRows, kind, 2>(t, pairs, x);
+  if (columns - x == 1) tile<V, kTaps, kStride, kRows, kind, 1>(t, pairs, x);
+}
+
+template <class V, int kTaps, int kStride, int kRows, Kind kind>
+void run_rows(Tile<V>& t, int count) {
+  for (; count > 0; --count) {
+    run_row<V, kTaps, kStride, kRows, kind>(t);
+    t.template advance<kind>();
   }
 }
 
@@ -217,19 +233,23 @@ inline void tile_any(const Tile<V>& t, int x) {
 }
 
 template <class V, Kind kind>
-void run_row_any(const Tile<V>& t) {
-  int x = 0;
-  for (; x + 8 <= t.columns; x += 8) tile_any<V, kind, 8>(t, x);
-  for (; x + 4 <= t.columns; x += 4) tile_any<V, kind, 4>(t, x);
-  for (; x < t.columns; ++x) tile_any<V, kind, 1>(t, x);
+void run_rows_any(Tile<V>& t, int count) {
+  for (; count > 0; --count) {
+    int x = 0;
+    for (; x + 8 <= t.columns; x += 8) tile_any<V, kind, 8>(t, x);
+    for (; x + 4 <= t.columns; x += 4) tile_any<V, kind, 4>(t, x);
+    for (; x < t.columns; ++x) tile_any<V, kind, 1>(t, x);
+    t.template advance<kind>();
+  }
 }
 
 // --- the walk ------------------------------------------------------------------------------------
 
-// Computes one or two rows of a tile of channels; null where a kernel has none.
+// Computes one or two rows of so many tiles of channels, and advances past them; null where a
+// kernel has none.
 template <class V>
 struct RowKernels {
-  using Run = void (*)(const Tile<V>&);
+  using Run = void (*)(Tile<V>&, int count);
   Run one[kKinds], two[kKinds];
 };
 
@@ -264,16 +284,18 @@ void fill_slot(const Args& a, const Group<V>& group, int row, int slot, const Ac
       lower = row_at(a, group, row + a.geometry.dh, padding);
   typename V::Vector* to = group.ring + slot * group.slot() + group.left;
   const int pixels = group.right - group.left;
-  for (int block = 0; block < group.blocks;) {
-    const bool couple = block + 2 <= group.whole(), whole = block < group.whole();
-    const auto run = couple ? fill<V, kCouple> : (whole ? fill<V, kWhole> : fill<V, kTail>);
+  const auto next = [&](int blocks, auto run) {
     run(upper, lower, pixels, to, group.width, group.tail, a.geometry.c);
-    const int done = couple ? 2 : 1;
-    block += done;
-    to += done * group.width;
-    upper.pixel += done * V::kBlock;
-    lower.pixel += done * V::kBlock;
-  }
+    to += blocks * group.width;
+    upper.pixel += blocks * V::kBlock;
+    lower.pixel += blocks * V::kBlock;
+  };
+  int whole = group.whole();
+  for (; whole >= 8; whole -= 8) next(8, fill<V, kCouple, 4>);
+  for (; whole >= 4; whole -= 4) next(4, fill<V, kCouple, 2>);
+  for (; whole >= 2; whole -= 2) next(2, fill<V, kCouple>);
+  if (whole) next(1, fill<V, kWhole>);
+  if (group.whole() < group.blocks) next(1, fill<V, kTail>);
 }
 
 // Columns of padding are the same in every row.
@@ -315,6 +337,7 @@ Tile<V> make_tile(const Args& a, const Walk& walk, const Group<V>& group) {
   t.sw = g.sw;
   t.dw = g.dw;
   t.packed_pairs = row_pairs(g.kh, walk.sets);
+  t.packed_vectors = kHeader + g.kw * t.packed_pairs * walk.sets;
   t.clamp = load_byte_clamp(a.epilogue->clamp);
   t.y_stride = g.y_pixel_stride;
   t.y_row = g.ow * g.y_pixel_stride;
@@ -333,10 +356,6 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
   std::memset(padding_pixel, a.x_zero, sizeof(padding_pixel));
   const Act* padding = padding_pixel + V::kBlock;
   pad_ring(a, walk, group);
-  const size_t block_bytes = row_pair_block_bytes(g, V::kBlock, walk.sets);
-  const std::byte* packed = static_cast<const std::byte*>(a.packed) +
-                            static_cast<size_t>(group.c0 / V::kBlock) * block_bytes;
-
   TableVec table{};
   if (a.epilogue->table) table = load_table(a.epilogue->table);
   Tile<V> t = make_tile(a, walk, group);
@@ -348,16 +367,14 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
     }
     const int rows = smaller(walk.rows, a.y_end - y);
     const auto* run = rows == 2 ? kernels.two : kernels.one;
-    for (int block = 0; block < group.blocks;) {
-      const Kind kind = block + 2 <= group.whole() && run[kCouple]
-                            ? kCouple
-                            : (block < group.whole() ? kWhole : kTail);
-      t.ring = group.ring + block * group.width;
-      t.packed = reinterpret_cast<const Vector*>(packed + static_cast<size_t>(block) * block_bytes);
-      t.y = a.y + y * t.y_row + group.x0 * t.y_stride + group.c0 + block * V::kBlock;
-      run[kind](t);
-      block += kind == kCouple ? 2 : 1;
-    }
+    t.ring = group.ring;
+    t.packed = static_cast<const Vector*>(a.packed) +
+               static_cast<ptrdiff_t>(group.c0 / V::kBlock) * t.packed_vectors;
+    t.y = a.y + y * t.y_row + group.x0 * t.y_stride + group.c0;
+    const int couples = run[kCouple] ? group.whole() / 2 : 0;
+    if (couples) run[kCouple](t, couples);
+    run[kWhole](t, group.whole() - 2 * couples);
+    if (group.whole() < group.blocks) run[kTail](t, 1);
     if (a.epilogue->table || a.residual) finish_rows(a, group, table, y, y + rows);
   }
 }
@@ -429,7 +446,7 @@ void pack(const Geometry& g, const Weights& weights, void* packed) {
 }
 
 template <class V, int kTaps, int kStride>
-void run(const Args& a) {
+void run_clamped(const Args& a) {
   // Small windows feel their stores, of which a couple of blocks makes half as many; larger ones
   // feel the loads of weights.
   constexpr bool kCouples = kTaps == 3;
@@ -441,28 +458,48 @@ void run(const Args& a) {
   walk_image<V>(a, two_row_walk(kTaps, kStride), kernels);
 }
 
+// Behind a ReLU the output usually takes all values of a byte, and its zero point is 0: packing
+// saturates as clamping would.
+template <template <bool> class V, int kTaps, int kStride>
+void run(const Args& a) {
+  const Clamp& clamp = a.epilogue->clamp;
+  const bool whole_byte = clamp.zero_point == 0 && clamp.lo == 0.0f && clamp.hi == 255.0f;
+  if (kTaps == 3 && whole_byte) {
+    run_clamped<V<kTaps == 3>, kTaps, kStride>(a);
+  } else {
+    run_clamped<V<false>, kTaps, kStride>(a);
+  }
+}
+
 template <class V>
 void run_any(const Args& a) {
   walk_image<V>(a, row_walk(a.geometry),
-                {{nullptr, run_row_any<V, kWhole>, run_row_any<V, kTail>}, {}});
+                {{nullptr, run_rows_any<V, kWhole>, run_rows_any<V, kTail>}, {}});
 }
 
-template <class V, int kTaps, int kStride>
+template <template <bool> class V, int kTaps, int kStride>
 constexpr Kernel square_kernel(const char* name) {
+  constexpr int kSets = kStride == 1 ? 2 : 1;
   return {name,
-          2 * V::kBlock,
+          2 * V<false>::kBlock,
           2,
           refuses<kTaps, kStride>,
-          scratch_bytes<V, kTaps, kStride>,
-          packed_bytes < V,
-          kStride == 1 ? 2 : 1 >
-          , pack < V, kStride == 1 ? 2 : 1 >, run<V, kTaps, kStride>};
+          scratch_bytes<V<false>, kTaps, kStride>,
+          packed_bytes<V<false>, kSets>,
+          pack<V<false>, kSets>,
+          run<V, kTaps, kStride>};
 }
 
-template <class V>
+template <template <bool> class V>
 constexpr Kernel any_kernel(const char* name) {
-  return {name,       2 * V::kBlock, 1, refuses_any, scratch_bytes_any<V>, packed_bytes<V, 1>,
-          pack<V, 1>, run_any<V>};
+  return {name,
+          2 * V<false>::kBlock,
+          1,
+          refuses_any,
+          scratch_bytes_any<V<false>>,
+          packed_bytes<V<false>, 1>,
+          pack<V<false>, 1>,
+          run_any<V<false>>};
 }
 
 }  // namespace

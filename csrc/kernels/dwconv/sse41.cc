@@ -10,6 +10,8 @@
 namespace lightkern::dwconv {
 namespace {
 
+// kWholeByte: the output takes all values of a byte, with the zero point 0.
+template <bool kWholeByte>
 struct Sse41 {
   using Vector = __m128i;
   using Clamp = ByteClamp;
@@ -57,6 +59,11 @@ struct Sse41 {
   }
   static inline void store_quarter(Act* y, int32_t bytes) { std::memcpy(y, &bytes, 4); }
 
+  static inline Vector to_bytes(Vector a, Vector b, Vector c, Vector d, const Clamp& clamp) {
+    if (kWholeByte) return _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+    return _mm_min_epu8(pack_bytes(a, b, c, d, clamp), clamp.hi8);
+  }
+
   // Requantizes and stores n pixels: of a couple n <= 2, acc [2][n]; else n <= 4, acc [n]. `m`:
   // multipliers.
   template <Kind kind, int n>
@@ -69,7 +76,7 @@ struct Sse41 {
     const Vector v1 = scale_round4_proved(acc[kind == kCouple ? n : at(1)], mb);
     const Vector v2 = scale_round4_proved(acc[kind == kCouple ? at(1) : at(2)], ma);
     const Vector v3 = scale_round4_proved(acc[kind == kCouple ? n + at(1) : at(3)], mb);
-    const Vector bytes = _mm_min_epu8(pack_bytes(v0, v1, v2, v3, clamp), clamp.hi8);
+    const Vector bytes = to_bytes(v0, v1, v2, v3, clamp);
     if (kind == kCouple) {
       store_half(y, bytes, false);
       if (n > 1) store_half(y + stride, bytes, true);

@@ -57,16 +57,18 @@ dwconv::Geometry geometry_of(const Window& w) {
           w.y_pixel_stride};
 }
 
-// Slices of 64 channels, a cache line. Bands: high enough that filling the kernel's rows does not
-// show, low enough that threads share the work and that the input of a band fits into half of a
-// small second-level cache.
+// Equal slices of at most 64 channels, a cache line. Bands: high enough that filling the kernel's
+// rows does not show, low enough that threads share the work and that the input of a band fits into
+// half of a small second-level cache.
 void split(State& s, int block, int rows) {
   constexpr size_t kSlice = 64, kLeastRows = 8, kBandBytes = 128 << 10;
   constexpr double kLeastMacs = 30000;
   const dwconv::Geometry& g = s.args.geometry;
   const size_t c = static_cast<size_t>(g.c), oh = static_cast<size_t>(g.oh),
                grain = static_cast<size_t>(rows);
-  s.slices = split_work(c, 1, kSlice, static_cast<size_t>(block));
+  const size_t slices = (c + kSlice - 1) / kSlice;
+  s.slices =
+      split_work(c, 1, static_cast<double>((c + slices - 1) / slices), static_cast<size_t>(block));
   const size_t row_bytes = static_cast<size_t>(g.w) * c * static_cast<size_t>(g.sh);
   const double row_macs =
       static_cast<double>(g.ow) * g.kh * g.kw * static_cast<double>(std::min(c, kSlice));
