@@ -96,33 +96,115 @@ struct ByteClamp {
   }
 }
 
-// 8 values, less their zero point, as two vectors of float.
-[[maybe_unused]] static inline float32x4x2_t widen8(const Act* x, int16x8_t zero_point) {
-  const int16x8_t v = vsubq_s16(vmovl_s8(vld1_s8(x)), zero_point);
-  return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_high_s16(v))}};
+// --- elementwise on 16 bytes ---------------------------------------------------------------------
+
+struct Floats16 {
+  float32x4_t v[4];
+};
+
+// 16 bytes less their zero point, which is exact, as real values.
+[[maybe_unused]] static inline Floats16 center16(int8x16_t bytes, int8x8_t zero_point) {
+  const int16x8_t low = vsubl_s8(vget_low_s8(bytes), zero_point);
+  const int16x8_t high = vsubl_s8(vget_high_s8(bytes), zero_point);
+  return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_high_s16(low)),
+           vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_high_s16(high))}};
+}
+
+[[maybe_unused]] static inline int8x16_t finish16(const Floats16& t, const ByteClamp& clamp) {
+  return pack_bytes16(vcvtnq_s32_f32(t.v[0]), vcvtnq_s32_f32(t.v[1]), vcvtnq_s32_f32(t.v[2]),
+                      vcvtnq_s32_f32(t.v[3]), clamp);
+}
+
+// 8 bytes as the lower half of 16; the upper half is zero and costs nothing.
+[[maybe_unused]] static inline int8x16_t load8(const Act* x) {
+  return vcombine_s8(vld1_s8(x), vdup_n_s8(0));
+}
+[[maybe_unused]] static inline void store8(Act* y, int8x16_t bytes) {
+  vst1_s8(y, vget_low_s8(bytes));
+}
+
+// AddParams in registers.
+struct AddVec {
+  float32x4_t ma, mb;
+  int8x8_t za, zb;
+  ByteClamp clamp;
+};
+
+[[maybe_unused]] static inline AddVec load_add(const AddParams& p) {
+  return {vdupq_n_f32(p.ma), vdupq_n_f32(p.mb), vdup_n_s8(static_cast<int8_t>(p.za)),
+          vdup_n_s8(static_cast<int8_t>(p.zb)), load_byte_clamp(p.clamp)};
+}
+
+[[maybe_unused]] static inline int8x16_t add16(int8x16_t a, int8x16_t b, const AddVec& p) {
+  Floats16 t = center16(a, p.za);
+  const Floats16 other = center16(b, p.zb);
+  for (int i = 0; i < 4; ++i) {  // two products, each rounded, then the sum: never fused
+    t.v[i] = vaddq_f32(vmulq_f32(t.v[i], p.ma), vmulq_f32(other.v[i], p.mb));
+  }
+  return finish16(t, p.clamp);
+}
+
+// A table of 256 bytes in 16 registers. tbl gives 0 for an index beyond its 64 bytes, tbx leaves
+// the byte alone.
+struct TableVec {
+  int8x16x4_t quarter[4];
+};
+
+[[maybe_unused]] static inline TableVec load_table(const Act* table) {
+  TableVec t;
+  for (int i = 0; i < 4; ++i) t.quarter[i] = vld1q_s8_x4(table + 64 * i);
+  return t;
+}
+
+[[maybe_unused]] static inline int8x16_t lookup16(int8x16_t x, const TableVec& t) {
+  const uint8x16_t step = vdupq_n_u8(64);
+  uint8x16_t index = vreinterpretq_u8_s8(x);
+  int8x16_t y = vqtbl4q_s8(t.quarter[0], index);
+  for (int i = 1; i < 4; ++i) {
+    index = vsubq_u8(index, step);
+    y = vqtbx4q_s8(y, t.quarter[i], index);
+  }
+  return y;
+}
+
+// Walks a row of n bytes: `wide(i)` does 16 from i on, `narrow(i)` 8, `one(i)` 1. Where `again`
+// allows an element to be computed twice (the output is none of the inputs), the last vector
+// overlaps the one before it.
+template <class Wide, class Narrow, class One>
+[[maybe_unused]] static inline void walk_row(size_t n, bool again, Wide wide, Narrow narrow,
+                                             One one) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) wide(i);
+  if (again && n >= 16) {
+    if (i < n) wide(n - 16);
+    return;
+  }
+  for (; i + 8 <= n; i += 8) narrow(i);
+  if (again && n >= 8) {
+    if (i < n) narrow(n - 8);
+    return;
+  }
+  for (; i < n; ++i) one(i);
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
 [[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
                                                    const Epilogue& e) {
   if (e.table) {
-    for (int i = 0; i < n; ++i) y[i] = e.table[static_cast<uint8_t>(y[i])];
+    int i = 0;
+    if (n >= 32) {
+      const TableVec table = load_table(e.table);
+      for (; i + 16 <= n; i += 16) vst1q_s8(y + i, lookup16(vld1q_s8(y + i), table));
+    }
+    for (; i < n; ++i) y[i] = e.table[static_cast<uint8_t>(y[i])];
   }
   if (!residual) return;
-  const ClampVec clamp = load_clamp(e.add.clamp);
-  const int16x8_t za = vdupq_n_s16(static_cast<int16_t>(e.add.za)),
-                  zb = vdupq_n_s16(static_cast<int16_t>(e.add.zb));
-  int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const float32x4x2_t a = widen8(y + i, za), b = widen8(residual + i, zb);
-    int32x4_t sum[2];
-    for (int k = 0; k < 2; ++k) {  // two products, each rounded, then the sum: never fused
-      sum[k] = finish4(vaddq_f32(vmulq_n_f32(a.val[k], e.add.ma), vmulq_n_f32(b.val[k], e.add.mb)),
-                       clamp);
-    }
-    vst1_s8(y + i, pack8(sum[0], sum[1]));
-  }
-  for (; i < n; ++i) y[i] = requantize_add(y[i], residual[i], e.add);
+  const AddVec p = load_add(e.add);
+  walk_row(
+      static_cast<size_t>(n), false,
+      [&](size_t i) { vst1q_s8(y + i, add16(vld1q_s8(y + i), vld1q_s8(residual + i), p)); },
+      [&](size_t i) { store8(y + i, add16(load8(y + i), load8(residual + i), p)); },
+      [&](size_t i) { y[i] = requantize_add(y[i], residual[i], e.add); });
 }
 
 // Epilogue over a row of n accumulators in memory.
