@@ -65,10 +65,11 @@ bool prefers_group_kernel(const LoweringContext& context, const NodeDesc& node) 
   const int groups = node.attr("groups");
   if (groups == 1 || forced("gemm_")) return false;
   if (forced("gconv_")) return true;
-  // From 16 channels per group on, the panels of a gemm are full. Below, the registers of a vector
-  // kernel must be.
+  // From 16 channels per group on the panels of a gemm are full, and with one tap there is too
+  // little to sum up per transpose. Below, the registers of a vector kernel must be full.
   const int icg = context.in(node, 0).c / groups;
-  return icg == 1 || icg == 2 || icg == 4 || icg == 8;
+  const bool one_tap = node.attr("kernel", 2)[0] * node.attr("kernel", 2)[1] == 1;
+  return icg == 1 || icg == 2 || icg == 4 || (icg == 8 && !one_tap);
 }
 
 Step lower_group(const LoweringContext& context, const Fused& fused) {
