@@ -20,7 +20,7 @@ from cases import ZOO, zoo_case, zoo_input
 from interleave import Timing, interleave, ratio
 from peers import Case, Contender, UnavailableError, contenders, pin, prepared, spread, worker_threads
 
-__all__ = ["OURS", "Race", "race", "summary", "table"]
+__all__ = ["OURS", "Race", "race", "ready", "summary", "table"]
 
 Array = npt.NDArray[Any]
 
@@ -60,23 +60,28 @@ class Race:
         return {"model": self.model, "threads": self.threads, "contenders": rows, "skipped": self.skipped}
 
 
+def ready(contender: Contender, case: Case, x: Array, threads: int) -> Callable[[], object]:
+    """A contender loaded, warm, its workers on CPUs of their own: a function that runs it on `x`."""
+    pin(threads)
+    before = worker_threads()
+    run = prepared(contender, case, threads).bind(x)
+    until = time.perf_counter() + WARM_UP_SECONDS
+    while time.perf_counter() < until:
+        run()
+    if not contender.pins_itself:
+        spread(worker_threads() - before, threads)
+    return run
+
+
 def race(case: Case, x: Array, threads: int, chosen: list[Contender], rounds: int = 15) -> Race:
     """Time contenders on one network against each other, each thread pinned to a CPU."""
-    pin(threads)
     runs: dict[str, Callable[[], object]] = {}
     skipped: dict[str, str] = {}
     for contender in chosen:
-        before = worker_threads()
         try:
-            runs[contender.name] = prepared(contender, case, threads).bind(x)
+            runs[contender.name] = ready(contender, case, x, threads)
         except UnavailableError as error:
             skipped[contender.name] = str(error)
-            continue
-        until = time.perf_counter() + WARM_UP_SECONDS
-        while time.perf_counter() < until:
-            runs[contender.name]()
-        if not contender.pins_itself:
-            spread(worker_threads() - before, threads)
     pin(1)  # the caller; its workers have the other CPUs
     timings = interleave(runs, rounds)
     return Race(case.name, threads, timings, {c.name: c.exactness for c in chosen}, skipped)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from latency import OURS
+from latency import OURS, ready
 from layers import LAYERS, REPEATS, layer_case, layer_input, layer_seconds
-from peers import CONTENDERS, Contender, UnavailableError, pin, prepared
+from peers import CONTENDERS, Contender, UnavailableError
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -25,8 +25,7 @@ def test_layer(name: str, contender: Contender, benchmark: Any, run_race: Callab
         short, long = (run_race(layer_case(name, repeats), x, 1) for repeats in REPEATS)
         if contender.name not in long.timings:
             pytest.skip(long.skipped.get(contender.name, "not among --contenders"))
-        pin(1)
-        run = prepared(contender, layer_case(name, REPEATS[1]), 1).bind(x)
+        run = ready(contender, layer_case(name, REPEATS[1]), x, 1)
     except UnavailableError as error:
         pytest.skip(str(error))
     seconds = {c: layer_seconds(short.timings[c], long.timings[c]) for c in long.timings}

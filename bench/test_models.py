@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from cases import ZOO, zoo_case, zoo_input
-from latency import OURS
-from peers import CONTENDERS, Contender, UnavailableError, pin, prepared
+from latency import OURS, ready
+from peers import CONTENDERS, Contender, UnavailableError, pin
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -27,10 +27,10 @@ def test_latency(name: str, threads: int, contender: Contender, benchmark: Any, 
         result = run_race(case, x, threads)
         if contender.name not in result.timings:
             pytest.skip(result.skipped.get(contender.name, "not among --contenders"))
-        pin(threads)
-        run = prepared(contender, case, threads).bind(x)
+        run = ready(contender, case, x, threads)
     except UnavailableError as error:
         pytest.skip(str(error))
+    pin(1)
     timing = result.timings[contender.name]
     benchmark.group = f"{name}, {threads} thread(s)"
     benchmark.extra_info.update(
