@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 import lightkern as lk
 from lightkern.compression.assignment import assign
+from lightkern.compression.calibration import Calibration
+from lightkern.compression.equalize import _shares, equalize
 from lightkern.compression.execute import forward
 from lightkern.compression.fold import fold
 from lightkern.compression.fuse import fuse
-from lightkern.compression.groups import permute_channels, trace_channels
+from lightkern.compression.groups import ChannelMap, permute_channels, trace_channels
 from lightkern.compression.matching import match_channels
+from lightkern.compression.observe import TensorStats, observe
 from lightkern.compression.rewrite import editable, fused_shapes
 from lightkern.compression.weights import is_depthwise, pair_excess
 from lightkern.graph import Graph
@@ -188,3 +191,33 @@ def test_no_pair_of_weights_can_saturate(rounding: str, seed: int) -> None:
         if node.op in ("conv2d", "linear") and not is_depthwise(node):
             weight = node.params["weight"]
             assert pair_excess(weight.reshape(len(weight), -1)).max() == 0, node.name
+
+
+def test_channels_that_few_pictures_reach_are_not_enlarged_to_the_limit() -> None:
+    """A feature that one half of the pictures shows much weaker than the other needs room in new pictures."""
+    steady, rare = np.array([[6.0, 1.0, 1.0], [6.0, 1.0, 1.0]]), np.array([[6.0, 1.0, 0.2], [6.0, 0.25, 1.0]])
+    ones = np.ones(3)
+    shares = []
+    for half_reach in (steady, rare, None):
+        reach = np.array([6.0, 1.0, 1.0])
+        stats = TensorStats(0 * ones, reach, ones, ones, ones, 9, None, half_reach)
+        channels = ChannelMap({"t": np.arange(3)}, {"t": np.zeros(3, int)}, np.zeros(3, bool), np.zeros(3, int))
+        shares.append(_shares(channels, {"t": stats}, np.arange(3), ["t"]))
+    np.testing.assert_allclose(shares[0], [1, 1.1 / 6, 1.1 / 6])
+    np.testing.assert_allclose(shares[2], [1, 2 / 6, 2 / 6])
+    assert (shares[1][1:] > 0.6).all()
+
+
+def test_equalized_channels_never_pass_the_limit_of_relu6_on_seen_pictures() -> None:
+    for seed in range(3):
+        net = FloatNet(seed)
+        y = net.affine(net.conv(net.input(6, 6, 3), 16))
+        net.nodes[-1].params["scale"] *= np.geomspace(0.05, 4, 16, dtype=np.float32)
+        graph = net.graph(net.conv(net.unary("clip", net.depthwise(net.unary("clip", y))), 5))
+        work = fused(graph)
+        inputs = pictures(graph)
+        before = run_fused(work, inputs)
+        stats = observe(work, Calibration(graph, inputs, 2), histograms=False, progress=lambda done, total: None)
+        exponents = equalize(work, stats)
+        assert max(exponents.values()) > 0
+        np.testing.assert_allclose(before[0], run_fused(work, inputs)[0], rtol=1e-3, atol=1e-4)

@@ -30,8 +30,11 @@ EXPONENTS = np.linspace(0.0, 1.0, 11)
 LEAST_SHARE = 1 / 32
 """Channels smaller than this share of the largest one are not enlarged further."""
 
-HEADROOM = 1.25
-"""Where an upper clamp (ReLU6) must hold for enlarged channels: unseen values may exceed the seen by this."""
+HEADROOM = (1.1, 8.0)
+"""Bounds of the factor by which values of new pictures are expected to exceed those of the calibration pictures."""
+
+UNKNOWN_HEADROOM = 2.0
+"""That factor where one batch of pictures gives no evidence."""
 
 
 def equalize(graph: Graph, stats: Mapping[str, TensorStats]) -> dict[str, float]:
@@ -57,7 +60,7 @@ def equalize(graph: Graph, stats: Mapping[str, TensorStats]) -> dict[str, float]
     chosen: dict[str, float] = {}
     for group in channels.groups():
         tensors = [name for name, roots in channels.roots.items() if (roots == group[0]).any()]
-        share = _shares(graph, channels, stats, group, tensors)
+        share = _shares(channels, stats, group, tensors)
         costs = []
         for exponent in EXPONENTS:
             factors[group] = share**exponent
@@ -77,19 +80,32 @@ def _pin_clamps(graph: Graph, channels: ChannelMap) -> None:
             channels.pinned[channels.roots[node.output]] = True
 
 
-def _shares(
-    graph: Graph, channels: ChannelMap, stats: Mapping[str, TensorStats], group: Array, tensors: list[str]
-) -> Array:
+def _shares(channels: ChannelMap, stats: Mapping[str, TensorStats], group: Array, tensors: list[str]) -> Array:
     """Range of each channel relative to the largest of its tensor, the greatest over the tensors of a group."""
     share = np.full(len(group), LEAST_SHARE)
     for name in tensors:
         at, positions = _positions(channels.roots[name], group)
         reach = np.maximum(np.abs(stats[name].low), np.abs(stats[name].high))
-        own = reach[positions] / max(float(reach.max()), 1e-30)
-        if any(node.output == name and node.attrs.get("limits", (0, np.inf))[1] < np.inf for node in graph.nodes):
-            own = own * HEADROOM
-        np.maximum.at(share, at, own)
+        own = reach * _headroom(stats[name]) / max(float(reach.max()), 1e-30)
+        # Nothing is known about channels that some pictures never reach: leave them alone.
+        own = np.where(reach > 0, own, 1.0)
+        np.maximum.at(share, at, own[positions])
     return np.asarray(np.minimum(share, 1.0))
+
+
+def _headroom(stats: TensorStats) -> float:
+    """How far new pictures may exceed the seen ones in most channels: as far as one half exceeds the other half.
+
+    An enlarged channel meets the upper end of its tensor's range (or its ReLU6) sooner. Late layers have features that
+    few pictures contain, and so need more room than early ones.
+    """
+    if stats.half_reach is None:
+        return UNKNOWN_HEADROOM
+    small, large = stats.half_reach.min(axis=0), stats.half_reach.max(axis=0)
+    if not (small > 0).any():
+        return HEADROOM[1]
+    ratios = (large / np.where(small > 0, small, 1))[small > 0]
+    return float(np.clip(np.quantile(ratios, 0.9), *HEADROOM))
 
 
 def _positions(roots: Array, group: Array) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -78,6 +78,8 @@ class TensorStats:
     raw_mean : ndarray [c]
         Mean before the fused clamp, over the batches of `Calibration.sampled` only.
     histogram : Histogram or None
+    half_reach : ndarray [2, c] or None
+        Greatest absolute value per channel over the even and over the odd batches; None if there is only one batch.
     """
 
     low: Array
@@ -87,6 +89,7 @@ class TensorStats:
     raw_mean: Array
     count: int
     histogram: Histogram | None = None
+    half_reach: Array | None = None
 
     @property
     def range(self) -> tuple[float, float]:
@@ -102,6 +105,7 @@ class _Sums:
     raw: Array
     count: int = 0
     raw_count: int = 0
+    half_reach: list[Array] = field(default_factory=lambda: [np.zeros(1), np.zeros(1)])
     histogram: Histogram | None = None
 
 
@@ -117,7 +121,7 @@ def observe(
     """
     sums: dict[str, _Sums] = {}
     chosen = set(calibration.sampled)
-    sampled = False
+    sampled, half = False, 0
 
     def tap(node: Node | None, tensor: str, raw: Array, value: Array) -> Array:
         flat = value.reshape(-1, value.shape[-1])
@@ -133,6 +137,7 @@ def observe(
         s.total = s.total + total
         s.square = s.square + np.einsum("nc,nc->c", flat, flat)
         s.count += len(flat)
+        s.half_reach[half] = np.maximum(s.half_reach[half], np.maximum(np.abs(low), np.abs(high)))
         if sampled:
             clamped = node is not None and "limits" in node.attrs
             s.raw = s.raw + (raw.reshape(-1, raw.shape[-1]).sum(axis=0, dtype=np.float64) if clamped else total)
@@ -143,12 +148,20 @@ def observe(
 
     for done, batch in enumerate(calibration):
         progress(done, len(calibration))
-        sampled = done in chosen
+        sampled, half = done in chosen, done % 2
         forward(graph, batch, tap)
     progress(len(calibration), len(calibration))
+    halves = len(calibration) > 1
     return {
         name: TensorStats(
-            s.low, s.high, s.total / s.count, s.square / s.count, s.raw / s.raw_count, s.count, s.histogram
+            s.low,
+            s.high,
+            s.total / s.count,
+            s.square / s.count,
+            s.raw / s.raw_count,
+            s.count,
+            s.histogram,
+            np.stack(s.half_reach) if halves else None,
         )
         for name, s in sums.items()
     }
