@@ -2,7 +2,7 @@
 #
 # csrc/base/isa.inc is the table of levels, best first. csrc/kernels/<op>/<isa>.cc holds the kernels of one op for one
 # level and defines one symbol: `const Table <isa>` in namespace lightkern::<op>. Other files of an op folder: <op>.h and
-# pack.cc (lossless reordering, portable code).
+# pack*.cc (lossless reordering, portable code).
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64|i[3-6]86)$")
   set(LIGHTKERN_ARCH x86)
@@ -45,12 +45,13 @@ foreach(folder IN LISTS LIGHTKERN_OP_FOLDERS)
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cc)
   foreach(source IN LISTS sources)
     get_filename_component(stem ${source} NAME_WE)
-    if(NOT stem STREQUAL "pack" AND NOT stem IN_LIST LIGHTKERN_ISA_ALL)
-      message(FATAL_ERROR "${source}: '${stem}' is neither an ISA level of csrc/base/isa.inc nor 'pack'")
+    if(NOT stem MATCHES "^pack" AND NOT stem IN_LIST LIGHTKERN_ISA_ALL)
+      message(FATAL_ERROR "${source}: '${stem}' is neither an ISA level of csrc/base/isa.inc nor 'pack...'")
     endif()
   endforeach()
-  if(EXISTS ${folder}/pack.cc)
-    add_library(lightkern_${op}_pack OBJECT ${folder}/pack.cc)
+  file(GLOB pack_sources CONFIGURE_DEPENDS ${folder}/pack*.cc)
+  if(pack_sources)
+    add_library(lightkern_${op}_pack OBJECT ${pack_sources})
     target_include_directories(lightkern_${op}_pack PRIVATE csrc)
     list(APPEND LIGHTKERN_KERNEL_OBJECTS $<TARGET_OBJECTS:lightkern_${op}_pack>)
   endif()

@@ -142,13 +142,15 @@ Requantize find_requantize(const Panel& panel, const Clamp& clamp) {
   return full ? requantize_rows<8, Limits::kNone> : requantize_rows<8, Limits::kBytes>;
 }
 
-// n bytes of m rows from one stride to another. `n` is the panel's, rarely other than 8 or 16.
+// n bytes of m rows from one stride to another; two stores that overlap make up what no single one can.
 void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act* to, ptrdiff_t to_stride) {
   for (; m > 0; --m, from += from_stride, to += to_stride) {
     if (n == 16) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-    } else if (n == 8) {
+    } else if (n >= 8) {
+      const __m256i last = load8(from + n - 8);
       store8(to, load8(from));
+      store8(to + n - 8, last);
     } else {
       std::memcpy(to, from, n);
     }
