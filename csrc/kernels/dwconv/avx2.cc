@@ -69,6 +69,20 @@ struct Avx2 {
     }
   }
 
+  static inline void store_tail(Act* y, uint64_t bytes, int n) {
+    if (n & 4) {
+      std::memcpy(y, &bytes, 4);
+      bytes >>= 32;
+      y += 4;
+    }
+    if (n & 2) {
+      std::memcpy(y, &bytes, 2);
+      bytes >>= 16;
+      y += 2;
+    }
+    if (n & 1) *y = static_cast<Act>(bytes);
+  }
+
   static inline Vector to_bytes(Vector a, Vector b, Vector c, Vector d, const Clamp& clamp) {
     if (kWholeByte) return _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     return _mm256_min_epu8(pack_bytes(a, b, c, d, clamp), clamp.hi8);
@@ -102,7 +116,7 @@ struct Avx2 {
       _mm_store_si128(reinterpret_cast<__m128i*>(pixels), p01);
       _mm_store_si128(reinterpret_cast<__m128i*>(pixels + 2), p23);
       for (int i = 0; i < n; ++i, y += stride) {
-        for (int c = 0; c < tail; ++c) y[c] = static_cast<Act>(pixels[i] >> 8 * c);
+        store_tail(y, pixels[i], tail);
       }
     }
   }

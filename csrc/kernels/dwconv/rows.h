@@ -47,16 +47,17 @@ inline int columns_read(const Geometry& g, int columns) {
   return (columns - 1) * g.sw + (g.kw - 1) * g.dw + 1;
 }
 
-// Groups as wide as a cache line where strips stay reasonably wide too; strips of equal width.
+// Groups as wide as a cache line where strips stay reasonably wide too; groups and strips of equal
+// width.
 inline Cut cut_ring(const Geometry& g, const Walk& walk, int block) {
   constexpr int kWide = 12, kNarrow = 8;
-  const size_t vector = static_cast<size_t>(block) * 2 * sizeof(int16_t);
-  for (int blocks = smaller(kMostChannels, ceil_div(g.c, 2 * block) * 2 * block) / block;;
-       blocks /= 2) {
-    const int fit = static_cast<int>(kRingBytes / vector) / (walk.slots * blocks);
-    const int columns = (fit - columns_read(g, 1)) / g.sw + 1;
+  const int couples = ceil_div(g.c, 2 * block);
+  for (int most = smaller(kMostChannels / (2 * block), couples);; most = ceil_div(most, 2)) {
+    const int blocks = 2 * ceil_div(couples, ceil_div(couples, most));
+    const size_t line = static_cast<size_t>(walk.slots * blocks * block) * 2 * sizeof(int16_t);
+    const int columns = (static_cast<int>(kRingBytes / line) - columns_read(g, 1)) / g.sw + 1;
     if (columns >= g.ow) return {blocks, g.ow};
-    if (columns < kWide && blocks >= 4) continue;
+    if (columns < kWide && most > 1) continue;
     const int strips = ceil_div(g.ow, larger(columns, kNarrow));
     return {blocks, smaller(g.ow, ceil_div(ceil_div(g.ow, strips), 4) * 4)};
   }
@@ -356,7 +357,7 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
   std::memset(padding_pixel, a.x_zero, sizeof(padding_pixel));
   const Act* padding = padding_pixel + V::kBlock;
   pad_ring(a, walk, group);
-  TableVec table{};
+  TableVec table;
   if (a.epilogue->table) table = load_table(a.epilogue->table);
   Tile<V> t = make_tile(a, walk, group);
   for (int y = a.y_begin; y < a.y_end; y += walk.rows) {

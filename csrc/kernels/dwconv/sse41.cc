@@ -59,6 +59,15 @@ struct Sse41 {
   }
   static inline void store_quarter(Act* y, int32_t bytes) { std::memcpy(y, &bytes, 4); }
 
+  static inline void store_tail(Act* y, uint32_t bytes, int n) {
+    if (n & 2) {
+      std::memcpy(y, &bytes, 2);
+      bytes >>= 16;
+      y += 2;
+    }
+    if (n & 1) *y = static_cast<Act>(bytes);
+  }
+
   static inline Vector to_bytes(Vector a, Vector b, Vector c, Vector d, const Clamp& clamp) {
     if (kWholeByte) return _mm_packus_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
     return _mm_min_epu8(pack_bytes(a, b, c, d, clamp), clamp.hi8);
@@ -89,7 +98,7 @@ struct Sse41 {
       alignas(16) uint32_t pixels[4];
       _mm_store_si128(reinterpret_cast<__m128i*>(pixels), bytes);
       for (int i = 0; i < n; ++i, y += stride) {
-        for (int c = 0; c < tail; ++c) y[c] = static_cast<Act>(pixels[i] >> 8 * c);
+        store_tail(y, pixels[i], tail);
       }
     }
   }
