@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import INPUTS, WEIGHTS, Net, Style, inputs
+from builders import INPUTS, WEIGHTS, Net, Style, float32, inputs
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import channels, styles, windows
 
 from lightkern import _core, reference
-from lightkern.model import Model
+from lightkern.model import Model, Quant
 from lightkern.session import Session
 
 KERNELS = [name for op, isa, name in _core.kernels() if op == "dwconv" and isa in _core.isa_levels()]
@@ -153,3 +153,16 @@ def test_units(isa: str, k: int, stride: int) -> None:
     expected = reference.run(model, x)
     for threads in (1, 2, 3):
         assert_array_equal(Session(model, isa=isa, threads=threads).run(x), expected)
+
+
+def test_results_beyond_32_bits() -> None:
+    """Where a result could exceed int32 before it is clamped, kernels that clamp afterwards must refuse."""
+    rng = np.random.default_rng(6)
+    net = Net(rng)
+    y = depthwise(net, (6, 7, 16), 3, 1)
+    net.quants[y] = Quant(float32(1e-10), net.quants[y].zero_point)
+    model = net.model(y)
+    session = Session(model)
+    assert session.packed.steps[0]["kernel"] in ("dwconv_s8_1x1_scalar", *(k for k in KERNELS if "neon" in k))
+    x = inputs(model, rng)
+    assert_array_equal(session.run(x), reference.run(model, x))
