@@ -1,23 +1,28 @@
-// gemm on AVX2: per step, row and 8 channels: vpmaddubsw (u8 * s8, pairs), vpmaddwd by one (pairs again), vpaddd.
+// gemm on AVX2: per step, row and 8 channels: vpmaddubsw (u8 * s8, pairs), vpmaddwd by one (pairs
+// again), vpaddd.
 //
-// Ceiling: two multiplies per cycle at best, so 32 MAC/cycle; a step of 4x16 issues 16 multiplies, 8 adds and 7 loads in 8
-// cycles. Exact: the packer keeps every pair within 255 * 128 < 2^15 in both directions; the sum of two pairs is 32 bits
-// wide. Where the packer found two steps whose pairs stay within that bound together (PairRule::kCoupled), they share one
-// vpmaddwd: 3 multiplies instead of 4. Activations are broadcast from where they lie, 4 bytes per row and step.
+// Ceiling: two multiplies per cycle at best, so 32 MAC/cycle; a step of 4x16 issues 16 multiplies,
+// 8 adds and 7 loads in 8 cycles. Exact: the packer keeps every pair within 255 * 128 < 2^15 in
+// both directions; the sum of two pairs is 32 bits wide. Where the packer found two steps whose
+// pairs stay within that bound together (PairRule::kCoupled), they share one vpmaddwd: 3 multiplies
+// instead of 4. Activations are broadcast from where they lie, 4 bytes per row and step.
 //
-// Accumulators of a few tiles go through a small buffer in L1 before they are requantized: the conversions form long
-// dependency chains, which between two tiles would keep the multipliers waiting (30 cycles per tile, 18 this way).
+// Accumulators of a few tiles go through a small buffer in L1 before they are requantized: the
+// conversions form long dependency chains, which between two tiles would keep the multipliers
+// waiting (30 cycles per tile, 18 this way).
+#include "kernels/simd/avx2.h"
+
 #include <immintrin.h>
 
 #include "kernels/gemm/gemm.h"
-#include "kernels/simd/avx2.h"
 
 namespace lightkern::gemm {
 namespace {
 
-constexpr int kLanes = 8;         // channels of one vector
-constexpr size_t kChunk = 64;     // rows that go through the buffer at once
-constexpr size_t kGroup = 32;     // values that are requantized at once: 2 rows of 16 channels, or 4 rows of 8
+constexpr int kLanes = 8;      // channels of one vector
+constexpr size_t kChunk = 64;  // rows that go through the buffer at once
+constexpr size_t kGroup =
+    32;  // values that are requantized at once: 2 rows of 16 channels, or 4 rows of 8
 
 inline __m256i broadcast4(const Act* a) {
   int32_t bytes;
@@ -25,12 +30,14 @@ inline __m256i broadcast4(const Act* a) {
   return _mm256_set1_epi32(bytes);
 }
 
-// `tiles` times `rows` rows of 8 * vectors channels, the panel's width, to sums [tiles * rows][8 * vectors]. A function of
-// its own, so that the loop over steps has all registers.
+// `tiles` times `rows` rows of 8 * vectors channels, the panel's width, to sums [tiles * rows][8 *
+// vectors]. A function of its own, so that the loop over steps has all registers.
 template <int rows, int vectors>
-[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t tiles, __m256i* sums) {
+[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride,
+                                  size_t tiles, __m256i* sums) {
   const __m256i ones = _mm256_set1_epi16(1);
-  ptrdiff_t row[rows];  // of which GCC must not know that they are multiples: it would add them up, step by step
+  ptrdiff_t row[rows];  // of which GCC must not know that they are multiples: it would add them up,
+                        // step by step
   for (int r = 0; r < rows; ++r) {
     row[r] = r * a_stride;
   }
@@ -48,8 +55,9 @@ template <int rows, int vectors>
       for (int r = 0; r < rows; ++r) {
         const __m256i x = broadcast4(at + row[r]), x2 = broadcast4(at2 + row[r]);
         for (int v = 0; v < vectors; ++v) {
-          const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(x, _mm256_load_si256(w + v)),
-                                                 _mm256_maddubs_epi16(x2, _mm256_load_si256(w + vectors + v)));
+          const __m256i pairs =
+              _mm256_add_epi16(_mm256_maddubs_epi16(x, _mm256_load_si256(w + v)),
+                               _mm256_maddubs_epi16(x2, _mm256_load_si256(w + vectors + v)));
           acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(pairs, ones));
         }
       }
@@ -75,7 +83,8 @@ template <int rows, int vectors>
 
 // Any number of rows, in tiles of `rows` and smaller ones for the rest.
 template <int rows, int vectors>
-void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m, __m256i* sums) {
+void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m,
+                     __m256i* sums) {
   const auto run = [&](auto tile, size_t tiles, size_t height) {
     tile(panel, a, a_stride, tiles, sums);
     a += static_cast<ptrdiff_t>(tiles * height) * a_stride;
@@ -95,10 +104,11 @@ void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_
 //   kAll    and no conversion may overflow: the upper limit comes before it
 enum class Limits { kNone, kBytes, kAll };
 
-// sums [m][width] to bytes, rows `y_stride` apart. Where m * width is no multiple of kGroup, rows beyond m are written too.
+// sums [m][width] to bytes, rows `y_stride` apart. Where m * width is no multiple of kGroup, rows
+// beyond m are written too.
 template <int width, Limits limits>
-[[gnu::noinline]] void requantize_rows(const Panel& panel, const ByteClamp& shared, const __m256i* sums, size_t m, Act* y,
-                                       ptrdiff_t y_stride) {
+[[gnu::noinline]] void requantize_rows(const Panel& panel, const ByteClamp& shared,
+                                       const __m256i* sums, size_t m, Act* y, ptrdiff_t y_stride) {
   constexpr int kRows = kGroup / width;
   const ByteClamp clamp = shared;
   const __m256 m0 = _mm256_loadu_ps(panel.multiplier);
@@ -112,7 +122,8 @@ template <int width, Limits limits>
   for (size_t i = 0; i < m; i += kRows, sums += 4, y += kRows * y_stride) {
     __m256i bytes;
     if (limits == Limits::kNone) {
-      bytes = _mm256_packus_epi16(_mm256_packs_epi32(round(0), round(1)), _mm256_packs_epi32(round(2), round(3)));
+      bytes = _mm256_packus_epi16(_mm256_packs_epi32(round(0), round(1)),
+                                  _mm256_packs_epi32(round(2), round(3)));
     } else {
       bytes = _mm256_min_epu8(pack_bytes(round(0), round(1), round(2), round(3), clamp), clamp.hi8);
     }
@@ -130,7 +141,8 @@ template <int width, Limits limits>
   }
 }
 
-using Requantize = void (*)(const Panel&, const ByteClamp&, const __m256i*, size_t, Act*, ptrdiff_t);
+using Requantize = void (*)(const Panel&, const ByteClamp&, const __m256i*, size_t, Act*,
+                            ptrdiff_t);
 
 Requantize find_requantize(const Panel& panel, const Clamp& clamp) {
   const bool full = clamp.zero_point == 0 && clamp.lo == 0.0f && clamp.hi == 255.0f;
@@ -142,11 +154,14 @@ Requantize find_requantize(const Panel& panel, const Clamp& clamp) {
   return full ? requantize_rows<8, Limits::kNone> : requantize_rows<8, Limits::kBytes>;
 }
 
-// n bytes of m rows from one stride to another; two stores that overlap make up what no single one can.
-void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act* to, ptrdiff_t to_stride) {
+// n bytes of m rows from one stride to another; two stores that overlap make up what no single one
+// can.
+void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act* to,
+               ptrdiff_t to_stride) {
   for (; m > 0; --m, from += from_stride, to += to_stride) {
     if (n == 16) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
     } else if (n >= 8) {
       const __m256i last = load8(from + n - 8);
       store8(to, load8(from));
@@ -161,9 +176,11 @@ void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act
 [[gnu::noinline]] void add_rows(const Args& args, const Act* residual, size_t m, Act* bytes) {
   const size_t width = args.panel->width;
   alignas(32) Act other[kChunk * 16];
-  copy_rows(residual, args.epilogue->residual_stride, m, args.panel->n, other, static_cast<ptrdiff_t>(width));
+  copy_rows(residual, args.epilogue->residual_stride, m, args.panel->n, other,
+            static_cast<ptrdiff_t>(width));
   const AddVec add = load_add(args.epilogue->add);
-  for (size_t i = 0; i < m * width; i += kGroup) store32(bytes + i, add32(load32(bytes + i), load32(other + i), add));
+  for (size_t i = 0; i < m * width; i += kGroup)
+    store32(bytes + i, add32(load32(bytes + i), load32(other + i), add));
 }
 
 void run(const Args& args) {
@@ -186,10 +203,12 @@ void run(const Args& args) {
     requantize(panel, clamp, sums, done, y, args.y_stride);
     if (done == m) continue;
     y += static_cast<ptrdiff_t>(done) * args.y_stride;
-    requantize(panel, clamp, sums + done * width / kLanes, m - done, bytes, static_cast<ptrdiff_t>(width));
+    requantize(panel, clamp, sums + done * width / kLanes, m - done, bytes,
+               static_cast<ptrdiff_t>(width));
     if (e.table) apply_table(bytes, (m - done) * width, e.table);
     if (args.residual) {
-      add_rows(args, args.residual + static_cast<ptrdiff_t>(first + done) * e.residual_stride, m - done, bytes);
+      add_rows(args, args.residual + static_cast<ptrdiff_t>(first + done) * e.residual_stride,
+               m - done, bytes);
     }
     copy_rows(bytes, static_cast<ptrdiff_t>(width), m - done, panel.n, y, args.y_stride);
   }

@@ -1,8 +1,10 @@
-// gemm: y = epilogue(a * w^T + bias), the core of pointwise and dense convolution and of linear layers.
+// gemm: y = epilogue(a * w^T + bias), the core of pointwise and dense convolution and of linear
+// layers.
 //
-// A call computes `m` rows against one panel of up to `nr` output channels. The driver (runtime/ops/gemm.cc) walks blocks
-// of rows that stay in cache and, inside, panels. Rows are read where they lie: a step of the depth names the byte offset
-// of its `kr` inputs relative to the start of the row, so that the window of a convolution needs no copy of its own.
+// A call computes `m` rows against one panel of up to `nr` output channels. The driver
+// (runtime/ops/gemm.cc) walks blocks of rows that stay in cache and, inside, panels. Rows are read
+// where they lie: a step of the depth names the byte offset of its `kr` inputs relative to the
+// start of the row, so that the window of a convolution needs no copy of its own.
 #pragma once
 
 #include "kernels/registry.h"
@@ -14,12 +16,14 @@ namespace lightkern::gemm {
 enum class WeightFormat { kDense };
 
 // What a kernel demands of neighbouring weights.
-//   kAny    nothing.
-//   kExact  it multiplies u8 by s8 and adds pairs in saturating 16 bits (pmaddubsw): exact iff in each pair (2i, 2i + 1)
-//           of a step the positive weights sum to at most 128 and the negative ones to at least -128. The packer moves
-//           what exceeds that into additional steps, so that the kernel needs to know nothing of it.
-//   kCoupled  the same, and it can add the pairs of two steps in 16 bits before it widens them. The packer looks for steps
-//           that together stay within the bound, and puts such couples first.
+//   kAny      nothing.
+//   kExact    it multiplies u8 by s8 and adds pairs in saturating 16 bits (pmaddubsw): exact iff in
+//             each pair (2i, 2i + 1) of a step the positive weights sum to at most 128 and the
+//             negative ones to at least -128. The packer moves what exceeds that into additional
+//             steps, so that the kernel needs to know nothing of it.
+//   kCoupled  the same, and it can add the pairs of two steps in 16 bits before it widens them. The
+//             packer looks for steps that together stay within the bound, and puts such couples
+//             first.
 enum class PairRule { kAny, kExact, kCoupled };
 
 struct Tile {
@@ -29,23 +33,26 @@ struct Tile {
   int zip = 1;  // steps whose weights lie together per channel
 };
 
-// Packed weights of one panel. `width` channels are stored, of which `n` exist; the others are zero.
+// Packed weights of one panel. `width` channels are stored, of which `n` exist; others are zero.
 struct Panel {
-  const int8_t* weights;    // [steps][width][kr], or [steps / zip][width][zip][kr], then the rest; 64-byte aligned
-  const int32_t* offsets;   // [steps], bytes from the start of a row to the kr inputs of a step, all of them readable
+  // [steps][width][kr], or [steps / zip][width][zip][kr], then the rest; 64-byte aligned
+  const int8_t* weights;
+  // [steps], bytes from the start of a row to the kr inputs of a step, all of them readable
+  const int32_t* offsets;
   const int32_t* bias;      // [width], effective: bias - x_zero * sum(weights)
   const float* multiplier;  // [width]
   uint32_t steps;
-  uint32_t lead;  // the first `lead` offsets are 0, kr, 2 * kr, ...
+  uint32_t lead;     // the first `lead` offsets are 0, kr, 2 * kr, ...
   uint32_t couples;  // the first 2 * couples steps may be added in twos, in 16 bits
   uint32_t width, n;
-  bool bounded;  // |accumulator * multiplier| < 2^31 whatever the inputs: no conversion to int32 can overflow
+  // |accumulator * multiplier| < 2^31 whatever the inputs: no conversion to int32 can overflow
+  bool bounded;
 };
 
 struct Args {
-  const Act* a;         // [m] rows
-  ptrdiff_t a_stride;   // bytes between rows
-  size_t m;             // >= 1
+  const Act* a;        // [m] rows
+  ptrdiff_t a_stride;  // bytes between rows
+  size_t m;            // >= 1
   const Panel* panel;
   Act* y;               // [m][n]
   ptrdiff_t y_stride;   // bytes between rows

@@ -1,19 +1,22 @@
-// Layout of packed weights, for any tile {mr, nr, kr, nr_unit}:
+// Layout of packed weights, for any tile {mr, nr, kr, nr_unit, zip}:
 //
-//   panel p           output channels p * nr ..., n of them exist; width = nr, for the last panel n rounded up to nr_unit
-//   weights           [steps][width][kr]: step s multiplies the kr bytes at row + offsets[s]
-//                     with zip: [steps / zip][width][zip][kr], then steps % zip steps as above
+//   panel p    output channels p * nr ..., n of them exist; width = nr, for the last panel n
+//              rounded up to nr_unit
+//   weights    [steps][width][kr]: step s multiplies the kr bytes at row + offsets[s]
+//              with zip: [steps / zip][width][zip][kr], then steps % zip steps as above
 //
-//   step              weights                                                  offsets
-//   main steps        k .. k + kr - 1 of a segment                             ascending by kr
-//   a segment's tail  overrun: the last k % kr, then zeros                     continues
-//                     else: zeros, then the last k % kr, so that the step      end of the segment - kr
-//                     ends where the segment does and nothing beyond is read
-//   extra steps       PairRule::kExact: what had to be taken from pairs        any, unaligned
-//                     that could saturate (pairs.h)
-//   all steps         PairRule::kCoupled: sorted, couples first (pairs.h)
+//   step               weights                                         offsets
+//   main steps         k .. k + kr - 1 of a segment                    ascending by kr
+//   a segment's tail   overrun: the last k % kr, then zeros            continues
+//                      else: zeros, then the last k % kr, so that the  end of the segment - kr
+//                      step ends where the segment does
+//   extra steps        PairRule::kExact: what had to be taken from     any, unaligned
+//                      pairs that could saturate (pairs.h)
 //
-// For 4x16c4 and one segment of 10 inputs without overrun: steps 0..3 4..7 6..9 (6 and 7 with weight 0), lead = 2.
+// PairRule::kCoupled then sorts all steps, couples first (pairs.h).
+//
+// For 4x16c4 and one segment of 10 inputs without overrun: steps 0..3 4..7 6..9 (6 and 7 with
+// weight 0), lead = 2.
 #include "kernels/gemm/pack.h"
 
 #include <algorithm>
@@ -44,8 +47,8 @@ std::vector<Step> make_steps(const Source& source, int32_t kr) {
   return steps;
 }
 
-void copy_main_steps(const Source& source, const std::vector<Step>& steps, size_t first, size_t n, size_t kr,
-                     size_t k, Draft& draft) {
+void copy_main_steps(const Source& source, const std::vector<Step>& steps, size_t first, size_t n,
+                     size_t kr, size_t k, Draft& draft) {
   draft.weights.assign(steps.size() * draft.step_bytes, 0);
   draft.offsets.resize(steps.size());
   for (size_t s = 0; s < steps.size(); ++s) {
@@ -89,7 +92,8 @@ int32_t effective_bias(const Source& source, size_t channel, size_t k) {
 }
 
 bool is_bounded(const Source& source, size_t channel, size_t k) {
-  const double most = 255.0 * 127.0 * static_cast<double>(k) + std::abs(static_cast<double>(source.bias[channel]));
+  const double most =
+      255.0 * 127.0 * static_cast<double>(k) + std::abs(static_cast<double>(source.bias[channel]));
   return most * static_cast<double>(source.multiplier[channel]) < 2147483000.0;
 }
 
@@ -98,8 +102,8 @@ struct Place {
   size_t weights, offsets, bias, multiplier;
 };
 
-void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k, const Place& place, std::byte* base,
-                Panel& panel) {
+void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k,
+                const Place& place, std::byte* base, Panel& panel) {
   std::memcpy(base + place.weights, draft.weights.data(), draft.weights.size());
   std::memcpy(base + place.offsets, draft.offsets.data(), draft.offsets.size() * sizeof(int32_t));
   int32_t* bias = reinterpret_cast<int32_t*>(base + place.bias);
@@ -165,7 +169,8 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
   }
   packed.storage = Buffer(bytes, guard);
   for (size_t p = 0; p < drafts.size(); ++p) {
-    fill_panel(source, drafts[p], p * nr, k, places[p], packed.storage.as<std::byte>(), packed.panels[p]);
+    fill_panel(source, drafts[p], p * nr, k, places[p], packed.storage.as<std::byte>(),
+               packed.panels[p]);
   }
   return packed;
 }

@@ -8,8 +8,9 @@
 
 namespace lightkern::gemm {
 
-// `length` consecutive inputs of a row, `offset` bytes from its start. A pointwise or linear layer is one segment; a
-// window has one per row of the kernel, or one per element where those do not adjoin.
+// `length` consecutive inputs of a row, `offset` bytes from its start. A pointwise or linear layer
+// is one segment; a window has one per row of the kernel, or one per element where those do not
+// adjoin.
 struct Segment {
   int32_t offset;
   int32_t length;
@@ -20,15 +21,15 @@ struct Source {
   const int32_t* bias;      // [n]
   const float* multiplier;  // [n]
   size_t n;
-  int32_t x_zero;           // zero point of the rows, memory domain
+  int32_t x_zero;  // zero point of the rows, memory domain
   std::vector<Segment> segments;
-  bool overrun;             // up to kr - 1 bytes behind each segment may be read (their weights are zero)
+  bool overrun;  // up to kr - 1 bytes behind each segment may be read (their weights are zero)
 };
 
 struct Packed {
   Buffer storage;
   std::vector<Panel> panels;
-  size_t steps = 0;        // of all panels
+  size_t steps = 0;  // of all panels
   size_t couples = 0;
   size_t extra_steps = 0;  // of these, only there to make pairs exact
 };

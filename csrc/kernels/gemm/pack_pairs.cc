@@ -16,8 +16,8 @@ int excess(int w0, int w1) {
   return sum < -kPairLimit ? sum + kPairLimit : 0;
 }
 
-// How the excess of pairs a, b, c, which follow each other, fills a step that starts at the second input of a:
-// (a, b's first part | b's second part, c).
+// How the excess of pairs a, b, c, which follow each other, fills a step that starts at the second
+// input of a: (a, b's first part | b's second part, c).
 struct Shares {
   int a, b0, b1, c;
 };
@@ -71,7 +71,9 @@ class PairSplitter {
     }
   }
 
-  int32_t position(const Pair& p) const { return steps_[p.step].offset + static_cast<int32_t>(2 * p.half); }
+  int32_t position(const Pair& p) const {
+    return steps_[p.step].offset + static_cast<int32_t>(2 * p.half);
+  }
 
   // The unsafe pair of `after` bytes behind pairs_[i] in the same segment, or null.
   const Pair* find_follower(size_t i, int32_t after) const {
@@ -105,7 +107,8 @@ class PairSplitter {
     *to = static_cast<int8_t>(*to + amount);
   }
 
-  // One step for pairs_[i] and those of its two followers that are unsafe. Returns how many pairs were served.
+  // One step for pairs_[i] and those of its two followers that are unsafe. Returns how many pairs
+  // were served.
   size_t split_unaligned(size_t i) {
     const Pair* a = &pairs_[i];
     const Pair* b = find_follower(i, 2);
@@ -143,12 +146,15 @@ class PairSplitter {
   std::vector<Pair> pairs_;
 };
 
-// Sorts the steps of a panel of depth 4: couples first. A greedy matching: the heaviest step first, which takes the
-// lightest partner that fits, if any does.
+// Sorts the steps of a panel of depth 4: couples first. A greedy matching: the heaviest step first,
+// which takes the lightest partner that fits, if any does.
 class StepCoupler {
  public:
   explicit StepCoupler(Draft& draft)
-      : draft_(draft), steps_(draft.offsets.size()), words_(draft.step_bytes / 8), loads_(steps_ * words_) {}
+      : draft_(draft),
+        steps_(draft.offsets.size()),
+        words_(draft.step_bytes / 8),
+        loads_(steps_ * words_) {}
 
   // Returns the number of couples.
   size_t run() {
@@ -179,15 +185,17 @@ class StepCoupler {
   }
 
  private:
-  // A step's loads in brief: a bit per load that reaches a quarter, two or three quarters of the bound. Two steps cannot
-  // fit where one has a bit for i and the other for 4 - i quarters. By these most candidates are rejected.
+  // A step's loads in brief: a bit per load that reaches a quarter, two or three quarters of the
+  // bound. Two steps cannot fit where one has a bit for i and the other for 4 - i quarters. By
+  // these most candidates are rejected.
   struct Outline {
     uint64_t quarter, half, three_quarters;
     int weight;  // how far all loads exceed one half
     uint32_t step;
   };
 
-  // The load of a pair: the sum of its positive weights and that of its negative ones, less one: 0 .. 127, a byte each.
+  // The load of a pair: the sum of its positive weights and that of its negative ones, less one: 0
+  // .. 127, a byte each.
   Outline measure(uint32_t step) {
     constexpr int kHalf = kPairLimit / 2;
     const int8_t* w = draft_.at(step);
@@ -211,8 +219,8 @@ class StepCoupler {
     return outline;
   }
 
-  // (a - 1) + (b - 1) + 1 stays below 128 in every byte iff a + b <= 128. (A sum of 0 counts as 1, which loses nothing
-  // but a partner for a sum of 128.)
+  // (a - 1) + (b - 1) + 1 stays below 128 in every byte iff a + b <= 128. (A sum of 0 counts as 1,
+  // which loses nothing but a partner for a sum of 128.)
   bool fit(size_t a, size_t b) const {
     const uint64_t *x = &loads_[a * words_], *y = &loads_[b * words_];
     uint64_t carry = 0;

@@ -1,13 +1,14 @@
-// What gemm kernels with 16-bit sums of pairs need of the packer (PairRule in gemm.h): steps of depth 4 whose pairs are
-// exact, and couples of such steps.
+// What gemm kernels with 16-bit sums of pairs need of the packer (PairRule in gemm.h): steps of
+// depth 4 whose pairs are exact, and couples of such steps.
 //
-// Why extra steps are few: a pair (w0, w1) that sums to 128 + e gives its excess e to one of its two inputs, in a step
-// whose four inputs may start anywhere. Started at the second input of an unsafe pair, that step reaches into the two pairs
-// behind it, and serves all three.
+// Why extra steps are few: a pair (w0, w1) that sums to 128 + e gives its excess e to one of its
+// two inputs, in a step whose four inputs may start anywhere. Started at the second input of an
+// unsafe pair, that step reaches into the two pairs behind it, and serves all three.
 //
-// PairRule::kCoupled: then steps are sorted. Couples, whose pairs could be added in 16 bits, come first, single steps last.
-// Whether two steps fit depends on nothing but their weights, since a step may lie anywhere in the row: among the many
-// steps of a deep layer nearly each finds a partner.
+// PairRule::kCoupled: then steps are sorted. Couples, whose pairs could be added in 16 bits, come
+// first, single steps last. Whether two steps fit depends on nothing but their weights, since a
+// step may lie anywhere in the row: among the many steps of a deep layer nearly each finds a
+// partner.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +34,8 @@ struct Draft {
   int8_t* at(size_t step) { return weights.data() + step * step_bytes; }
 };
 
-// Makes every pair of a panel of depth 4 exact: appends steps for what is taken from pairs that are not.
+// Makes every pair of a panel of depth 4 exact: appends steps for what is taken from pairs that are
+// not.
 void split_pairs(const std::vector<Step>& steps, Draft& draft);
 
 // Sorts the steps of a panel of depth 4, couples first. Returns the number of couples.

@@ -1,5 +1,5 @@
-// The plain form, twice: a small square tile for everyday use, and an odd one that leaves no assumption of the packer or
-// the driver untested.
+// The plain form, twice: a small square tile for everyday use, and an odd one that leaves no
+// assumption of the packer or the driver untested.
 #include "kernels/gemm/gemm.h"
 
 namespace lightkern::gemm {

@@ -1,22 +1,27 @@
-// gemm on SSE4.1: per step, row and 4 channels: pmaddubsw (u8 * s8, pairs), pmaddwd by one (pairs again), paddd.
+// gemm on SSE4.1: per step, row and 4 channels: pmaddubsw (u8 * s8, pairs), pmaddwd by one (pairs
+// again), paddd.
 //
-// Ceiling: two multiplies per cycle at best, so 16 MAC/cycle; a step of 4x8 issues 16 multiplies in 8 cycles. Exact: the
-// packer keeps every pair within 255 * 128 < 2^15 in both directions; the sum of two pairs is 32 bits wide. Where two steps
-// stay within that bound together (PairRule::kCoupled), they share one pmaddwd. Activations are broadcast from where they
-// lie, 4 bytes per row and step.
+// Ceiling: two multiplies per cycle at best, so 16 MAC/cycle; a step of 4x8 issues 16 multiplies in
+// 8 cycles. Exact: the packer keeps every pair within 255 * 128 < 2^15 in both directions; the sum
+// of two pairs is 32 bits wide. Where two steps stay within that bound together
+// (PairRule::kCoupled), they share one pmaddwd. Activations are broadcast from where they lie, 4
+// bytes per row and step.
 //
-// Accumulators of a few tiles go through a small buffer in L1 before they are requantized (avx2.cc says why).
+// Accumulators of a few tiles go through a small buffer in L1 before they are requantized (avx2.cc
+// says why).
+#include "kernels/simd/sse41.h"
+
 #include <smmintrin.h>
 
 #include "kernels/gemm/gemm.h"
-#include "kernels/simd/sse41.h"
 
 namespace lightkern::gemm {
 namespace {
 
 constexpr int kLanes = 4;      // channels of one vector
 constexpr size_t kChunk = 64;  // rows that go through the buffer at once
-constexpr size_t kGroup = 16;  // values that are requantized at once: 2 rows of 8 channels, or 4 rows of 4
+constexpr size_t kGroup =
+    16;  // values that are requantized at once: 2 rows of 8 channels, or 4 rows of 4
 
 inline __m128i broadcast4(const Act* a) {
   int32_t bytes;
@@ -24,10 +29,11 @@ inline __m128i broadcast4(const Act* a) {
   return _mm_shuffle_epi32(_mm_cvtsi32_si128(bytes), 0);
 }
 
-// `tiles` times `rows` rows of 4 * vectors channels, the panel's width, to sums [tiles * rows][4 * vectors]. A function of
-// its own, so that the loop over steps has all registers.
+// `tiles` times `rows` rows of 4 * vectors channels, the panel's width, to sums [tiles * rows][4 *
+// vectors]. A function of its own, so that the loop over steps has all registers.
 template <int rows, int vectors>
-[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t tiles, __m128i* sums) {
+[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride,
+                                  size_t tiles, __m128i* sums) {
   const __m128i ones = _mm_set1_epi16(1);
   for (; tiles > 0; --tiles, a += rows * a_stride, sums += rows * vectors) {
     __m128i acc[rows][vectors];
@@ -43,8 +49,9 @@ template <int rows, int vectors>
       for (int r = 0; r < rows; ++r) {
         const __m128i x = broadcast4(at + r * a_stride), x2 = broadcast4(at2 + r * a_stride);
         for (int v = 0; v < vectors; ++v) {
-          const __m128i pairs = _mm_add_epi16(_mm_maddubs_epi16(x, _mm_load_si128(w + v)),
-                                              _mm_maddubs_epi16(x2, _mm_load_si128(w + vectors + v)));
+          const __m128i pairs =
+              _mm_add_epi16(_mm_maddubs_epi16(x, _mm_load_si128(w + v)),
+                            _mm_maddubs_epi16(x2, _mm_load_si128(w + vectors + v)));
           acc[r][v] = _mm_add_epi32(acc[r][v], _mm_madd_epi16(pairs, ones));
         }
       }
@@ -70,7 +77,8 @@ template <int rows, int vectors>
 
 // Any number of rows, in tiles of 4 and one smaller for the rest.
 template <int vectors>
-void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m, __m128i* sums) {
+void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m,
+                     __m128i* sums) {
   const size_t tiles = m / 4, done = tiles * 4;
   if (tiles > 0) accumulate<4, vectors>(panel, a, a_stride, tiles, sums);
   a += static_cast<ptrdiff_t>(done) * a_stride;
@@ -85,22 +93,28 @@ void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_
   }
 }
 
-// sums [m][width] to bytes [m][width] without gaps, in groups of 16; m * width is rounded up to that.
-void requantize_rows(const Panel& panel, const Clamp& limits, const __m128i* sums, size_t m, Act* bytes) {
+// sums [m][width] to bytes [m][width] without gaps, in groups of 16; m * width is rounded up to
+// that.
+void requantize_rows(const Panel& panel, const Clamp& limits, const __m128i* sums, size_t m,
+                     Act* bytes) {
   const ByteClamp clamp = load_byte_clamp(limits);
-  const __m128 m0 = _mm_loadu_ps(panel.multiplier), m1 = _mm_loadu_ps(panel.multiplier + panel.width - kLanes);
+  const __m128 m0 = _mm_loadu_ps(panel.multiplier),
+               m1 = _mm_loadu_ps(panel.multiplier + panel.width - kLanes);
   for (size_t i = 0; i < m * panel.width; i += kGroup, sums += 4) {
-    const __m128i packed = pack_bytes(scale_round4(sums[0], m0, clamp), scale_round4(sums[1], m1, clamp),
-                                      scale_round4(sums[2], m0, clamp), scale_round4(sums[3], m1, clamp), clamp);
+    const __m128i packed =
+        pack_bytes(scale_round4(sums[0], m0, clamp), scale_round4(sums[1], m1, clamp),
+                   scale_round4(sums[2], m0, clamp), scale_round4(sums[3], m1, clamp), clamp);
     _mm_store_si128(reinterpret_cast<__m128i*>(bytes + i), packed);
   }
 }
 
 // n bytes of m rows from one stride to another. `n` is the panel's, rarely other than 4 or 8.
-void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act* to, ptrdiff_t to_stride) {
+void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act* to,
+               ptrdiff_t to_stride) {
   for (; m > 0; --m, from += from_stride, to += to_stride) {
     if (n == 8) {
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
+                       _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
     } else {
       std::memcpy(to, from, n);
     }
@@ -111,7 +125,8 @@ void copy_rows(const Act* from, ptrdiff_t from_stride, size_t m, uint32_t n, Act
 void add_rows(const Args& args, const Act* residual, size_t m, Act* bytes) {
   const size_t width = args.panel->width;
   alignas(16) Act other[kChunk * 8];
-  copy_rows(residual, args.epilogue->residual_stride, m, args.panel->n, other, static_cast<ptrdiff_t>(width));
+  copy_rows(residual, args.epilogue->residual_stride, m, args.panel->n, other,
+            static_cast<ptrdiff_t>(width));
   const AddVec add = load_add(args.epilogue->add);
   for (size_t i = 0; i < m * width; i += kGroup) {
     __m128i* at = reinterpret_cast<__m128i*>(bytes + i);
@@ -133,7 +148,8 @@ void run(const Args& args) {
     requantize_rows(panel, e.clamp, sums, m, bytes);
     if (e.table) apply_table(bytes, m * panel.width, e.table);
     if (args.residual) add_rows(args, args.residual + row * e.residual_stride, m, bytes);
-    copy_rows(bytes, static_cast<ptrdiff_t>(panel.width), m, panel.n, args.y + row * args.y_stride, args.y_stride);
+    copy_rows(bytes, static_cast<ptrdiff_t>(panel.width), m, panel.n, args.y + row * args.y_stride,
+              args.y_stride);
   }
 }
 

@@ -1,9 +1,10 @@
 // Drives gemm kernels over a convolution or a linear layer.
 //
-// Rows of a gemm are windows, and a window is read where it lies: the packer gives each step of the depth the byte offset
-// of its inputs. Where windows reach into the padding, the few lines of the image that a block of output needs are first
-// copied into scratch with the padding around them; that reads every input about kh / sh times, instead of the
-// kh * kw / (sh * sw) times of a copy per window.
+// Rows of a gemm are windows, and a window is read where it lies: the packer gives each step of the
+// depth the byte offset of its inputs. Where windows reach into the padding, the few lines of the
+// image that a block of output needs are first copied into scratch with the padding around them;
+// that reads every input about kh / sh times, instead of the kh * kw / (sh * sw) times of a copy
+// per window.
 #include "runtime/ops/gemm.h"
 
 #include <algorithm>
@@ -17,8 +18,8 @@ namespace {
 struct State {
   const gemm::Kernel* kernel;
   Window window;
-  bool copies;              // windows are read from scratch
-  ptrdiff_t pixel, pitch;   // bytes between pixels and between lines of what the kernel reads
+  bool copies;             // windows are read from scratch
+  ptrdiff_t pixel, pitch;  // bytes between pixels and between lines of what the kernel reads
   std::vector<gemm::Packed> weights;  // per group
   Epilogue epilogue;
   std::vector<Act> table;
@@ -63,7 +64,8 @@ void copy_pixels(const Act* from, ptrdiff_t stride, size_t channels, size_t coun
     std::memcpy(to, from, count * channels);
     return;
   }
-  for (size_t i = 0; i < count; ++i, from += stride, to += channels) std::memcpy(to, from, channels);
+  for (size_t i = 0; i < count; ++i, from += stride, to += channels)
+    std::memcpy(to, from, channels);
 }
 
 // The lines and columns that the windows of a block see, with zero points where they see padding.
@@ -100,7 +102,8 @@ void multiply(const State& s, const Block& b, const Act* windows, Act* y, const 
   args.epilogue = &s.epilogue;
   for (size_t p = b.p0; p < b.p1; ++p) {
     args.panel = &s.weights[b.group].panels[p];
-    const ptrdiff_t channel = static_cast<ptrdiff_t>(b.group) * w.ocg + static_cast<ptrdiff_t>(p) * s.kernel->tile.nr;
+    const ptrdiff_t channel =
+        static_cast<ptrdiff_t>(b.group) * w.ocg + static_cast<ptrdiff_t>(p) * s.kernel->tile.nr;
     for (size_t line = b.y0; line < b.y1; ++line) {
       const ptrdiff_t pixel = static_cast<ptrdiff_t>(line) * w.ow + static_cast<ptrdiff_t>(b.x0);
       args.a = windows + static_cast<ptrdiff_t>(line - b.y0) * w.sh * s.pitch;
@@ -121,7 +124,8 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
     const Act* x = io.reads[0] + b.group * static_cast<size_t>(w.icg);
     const Act* windows = lines;
     if (!s.copies) {
-      windows = x + static_cast<ptrdiff_t>(b.y0) * w.sh * s.pitch + static_cast<ptrdiff_t>(b.x0) * w.sw * s.pixel;
+      windows = x + static_cast<ptrdiff_t>(b.y0) * w.sh * s.pitch +
+                static_cast<ptrdiff_t>(b.x0) * w.sw * s.pixel;
     } else if (unit == begin || !b.same_windows(copied)) {
       copy_windows(s, b, x, lines);
       copied = b;
@@ -130,10 +134,11 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
   }
 }
 
-// --- planning -----------------------------------------------------------------------------------------------------
+// --- planning ------------------------------------------------------------------------------------
 
 bool sees_padding(const Window& w) {
-  return w.top > 0 || w.left > 0 || static_cast<int64_t>(w.oh - 1) * w.sh + static_cast<int64_t>(w.kh - 1) * w.dh >= w.h ||
+  return w.top > 0 || w.left > 0 ||
+         static_cast<int64_t>(w.oh - 1) * w.sh + static_cast<int64_t>(w.kh - 1) * w.dh >= w.h ||
          static_cast<int64_t>(w.ow - 1) * w.sw + static_cast<int64_t>(w.kw - 1) * w.dw >= w.w;
 }
 
@@ -151,31 +156,39 @@ std::vector<gemm::Segment> segments_of(const Window& w, ptrdiff_t pixel, ptrdiff
   return segments;
 }
 
-// Cuts the output into blocks whose inputs stay in cache, and into enough units for several threads.
+// Cuts the output into blocks whose inputs stay in cache, and into enough units for several
+// threads.
 void split(State& s, size_t panels_per_group) {
   constexpr size_t kBlockBytes = 24 << 10, kLeastPixels = 48, kUnits = 64;
   constexpr double kLeastMacs = 40000;
   const Window& w = s.window;
-  const size_t mr = static_cast<size_t>(s.kernel->tile.mr), nr = static_cast<size_t>(s.kernel->tile.nr);
+  const size_t mr = static_cast<size_t>(s.kernel->tile.mr),
+               nr = static_cast<size_t>(s.kernel->tile.nr);
   const size_t oh = static_cast<size_t>(w.oh), ow = static_cast<size_t>(w.ow);
-  const size_t bytes_per_pixel = std::max<size_t>(static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh), 1);
+  const size_t bytes_per_pixel =
+      std::max<size_t>(static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh), 1);
   const double macs_per_pixel = static_cast<double>(w.depth()) * w.ocg;
 
-  const size_t fitting = std::max(kLeastPixels, kBlockBytes / (bytes_per_pixel + static_cast<size_t>(w.ocg)));
+  const size_t fitting =
+      std::max(kLeastPixels, kBlockBytes / (bytes_per_pixel + static_cast<size_t>(w.ocg)));
   const size_t pixel_blocks = (ow + fitting - 1) / fitting;
   const size_t pixels = (ow + pixel_blocks - 1) / pixel_blocks;
   s.pixels = split_work(ow, 1, static_cast<double>(pixels), mr);
   const bool several_lines = w.dh == 1 && w.sh <= w.kh && s.pixels.units == 1;
-  s.lines = split_work(oh, 1, several_lines ? static_cast<double>(std::max<size_t>(fitting / ow, 1)) : 1);
+  s.lines =
+      split_work(oh, 1, several_lines ? static_cast<double>(std::max<size_t>(fitting / ow, 1)) : 1);
 
   const size_t blocks = s.lines.units * s.pixels.units * static_cast<size_t>(w.groups);
-  const double block_macs = macs_per_pixel * static_cast<double>(s.lines.per_unit * s.pixels.per_unit);
+  const double block_macs =
+      macs_per_pixel * static_cast<double>(s.lines.per_unit * s.pixels.per_unit);
   const size_t most_parts = std::max<size_t>(static_cast<size_t>(block_macs / kLeastMacs), 1);
   const size_t parts = std::min({(kUnits + blocks - 1) / blocks, most_parts, panels_per_group});
-  s.panels = split_work(panels_per_group, 1, static_cast<double>((panels_per_group + parts - 1) / parts));
+  s.panels =
+      split_work(panels_per_group, 1, static_cast<double>((panels_per_group + parts - 1) / parts));
   // Of inputs and weights, the greater one should pass through the cache once.
   const double input_bytes = static_cast<double>(oh * ow) * static_cast<double>(bytes_per_pixel);
-  const double weight_bytes = static_cast<double>(panels_per_group * nr) * static_cast<double>(w.depth());
+  const double weight_bytes =
+      static_cast<double>(panels_per_group * nr) * static_cast<double>(w.depth());
   s.panels_outermost = !s.copies && weight_bytes > input_bytes;
 }
 
@@ -188,7 +201,8 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
   const int32_t* bias = node.array<int32_t>("bias", channels);
   const float* weight_scale = node.array<float>("weight_scale", channels);
   std::vector<float> multiplier(static_cast<size_t>(channels));
-  for (size_t c = 0; c < multiplier.size(); ++c) multiplier[c] = x.scale * weight_scale[c] / y.scale;
+  for (size_t c = 0; c < multiplier.size(); ++c)
+    multiplier[c] = x.scale * weight_scale[c] / y.scale;
   for (size_t g = 0; g < static_cast<size_t>(w.groups); ++g) {
     const gemm::Source source{weight + g * ocg * k,
                               bias + g * ocg,
@@ -208,25 +222,30 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, Window windo
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
   State& s = *state;
-  s.kernel = pick_kernel(gemm::kRegistry, context.options, step, [](const gemm::Kernel& kernel) -> const char* {
-    return kernel.format == gemm::WeightFormat::kDense ? nullptr : "it takes another weight format";
-  });
+  s.kernel = pick_kernel(
+      gemm::kRegistry, context.options, step, [](const gemm::Kernel& kernel) -> const char* {
+        return kernel.format == gemm::WeightFormat::kDense ? nullptr
+                                                           : "it takes another weight format";
+      });
   const gemm::Tile& tile = s.kernel->tile;
 
-  if (window.kh == 1 && window.kw == 1 && window.sh == 1 && window.sw == 1 && !sees_padding(window)) {
+  if (window.kh == 1 && window.kw == 1 && window.sh == 1 && window.sw == 1 &&
+      !sees_padding(window)) {
     window.w = window.ow = window.oh * window.ow;  // pointwise: the image is one line
     window.h = window.oh = 1;
   }
   s.window = window;
   s.pixel = window.x_pixel_stride;
   s.pitch = window.w * window.x_pixel_stride;
-  // Without padding windows are read in place, if each segment fills a step: none may read beyond the tensor.
+  // Without padding windows are read in place, if each segment fills a step: none may read beyond
+  // the tensor.
   s.copies = sees_padding(window) || segments_of(window, s.pixel, 0)[0].length < tile.kr;
   split(s, static_cast<size_t>((window.ocg + tile.nr - 1) / tile.nr));
   if (s.copies) {
     const ptrdiff_t columns = static_cast<ptrdiff_t>(s.pixels.per_unit - 1) * window.sw +
                               static_cast<ptrdiff_t>(window.kw - 1) * window.dw + 1;
-    const size_t lines = (s.lines.per_unit - 1) * static_cast<size_t>(window.sh) + static_cast<size_t>(window.kh);
+    const size_t lines =
+        (s.lines.per_unit - 1) * static_cast<size_t>(window.sh) + static_cast<size_t>(window.kh);
     s.pixel = window.icg;
     s.pitch = columns * window.icg;
     step.scratch = lines * static_cast<size_t>(s.pitch) + static_cast<size_t>(tile.kr - 1);

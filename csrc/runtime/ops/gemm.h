@@ -1,4 +1,5 @@
-// What convolution and linear layers share: a window that slides over an image, and weights that are packed for a gemm.
+// What convolution and linear layers share: a window that slides over an image, and weights that
+// are packed for a gemm.
 #pragma once
 
 #include "runtime/lowering.h"
