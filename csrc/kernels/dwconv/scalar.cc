@@ -21,8 +21,9 @@ const char* refuses(const Geometry&, const Weights&) { return nullptr; }
 size_t scratch_bytes(const Geometry&) { return 0; }
 
 size_t packed_bytes(const Geometry& g) {
-  return static_cast<size_t>(g.c) *
-         (sizeof(Channel) + static_cast<size_t>(g.kh) * static_cast<size_t>(g.kw));
+  const size_t bytes = static_cast<size_t>(g.c) *
+                       (sizeof(Channel) + static_cast<size_t>(g.kh) * static_cast<size_t>(g.kw));
+  return (bytes + alignof(Channel) - 1) / alignof(Channel) * alignof(Channel);  // ends a guarded buffer
 }
 
 void pack(const Geometry& g, const Weights& from, void* packed) {
