@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,3 +171,24 @@ def test_results_beyond_32_bits() -> None:
     assert session.packed.steps[0]["kernel"] in ("dwconv_s8_1x1_scalar", *(k for k in KERNELS if "neon" in k))
     x = inputs(model, rng)
     assert_array_equal(session.run(x), reference.run(model, x))
+
+
+BUILD = os.environ.get("LIGHTKERN_BUILD_DIR", "")
+VECTOR_ON_STACK = re.compile(r"\b[xyz]mm\d+.*\[rsp|\[rsp.*\b[xyz]mm\d+")
+
+
+@pytest.mark.skipif(not BUILD, reason="LIGHTKERN_BUILD_DIR is not set")
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed")
+@pytest.mark.parametrize("level", ["avx2", "sse41"])
+def test_tiles_stay_in_registers(level: str) -> None:
+    """No tile spills its accumulators: GCC 12 did, over a hundred times, and halved the speed (rows.h says how)."""
+    path = Path(BUILD) / f"CMakeFiles/lightkern_dwconv_{level}.dir/csrc/kernels/dwconv/{level}.cc.o"
+    if not path.exists():
+        pytest.skip(f"no {level} in this build")
+    command = ["objdump", "-d", "-C", "-M", "intel", "--no-show-raw-insn", str(path)]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    functions = [part for part in listing.split("\n\n") if re.match(r"\S+ <.*run_rows?<", part)]
+    assert len(functions) >= 20
+    for function in functions:
+        accesses = VECTOR_ON_STACK.findall(function)
+        assert len(accesses) <= 24, f"{function.splitlines()[0]} {len(accesses)} vectors to and from the stack"
