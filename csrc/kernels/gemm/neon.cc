@@ -85,17 +85,19 @@ inline int32x4_t sum4(const int32x4_t* acc) {
 
 struct Wide {
   template <int rows, int channels>
-  static void run(const Context& c, const Args& args, size_t first) {
-    Sums<rows, channels> s;
-    accumulate(c.panel, args.a + static_cast<ptrdiff_t>(first) * args.a_stride, args.a_stride, s);
-    int32x4_t sums[rows][channels / 4];
+  static void run(const Context& c, const Args& args, size_t first, size_t last) {
+    for (; first != last; first += rows) {
+      Sums<rows, channels> s;
+      accumulate(c.panel, args.a + static_cast<ptrdiff_t>(first) * args.a_stride, args.a_stride, s);
+      int32x4_t sums[rows][channels / 4];
 #pragma GCC unroll 2
-    for (int v = 0; v < channels / 4; ++v) {
-      const int32x4_t bias = vld1q_s32(c.panel.bias + 4 * v);
+      for (int v = 0; v < channels / 4; ++v) {
+        const int32x4_t bias = vld1q_s32(c.panel.bias + 4 * v);
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) sums[r][v] = vaddq_s32(sum4(s.acc[r] + 4 * v), bias);
+        for (int r = 0; r < rows; ++r) sums[r][v] = vaddq_s32(sum4(s.acc[r] + 4 * v), bias);
+      }
+      finish_tile(c, args, first, sums);
     }
-    finish_tile(c, args, first, sums);
   }
 };
 

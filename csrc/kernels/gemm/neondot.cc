@@ -94,20 +94,17 @@ template <int rows, int vectors>
   }
 }
 
-template <int rows, int vectors>
-void run_rows(const Context& c, const Args& args, size_t first) {
-  const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
-  Tile16<rows, vectors> t;
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r, a += args.a_stride) t.row[r] = a;
-  accumulate(c.panel, t);
-  finish_tile(c, args, first, t.acc);
-}
-
 struct Dot {
   template <int rows, int vectors>
-  static void run(const Context& c, const Args& args, size_t first) {
-    run_rows<rows, vectors>(c, args, first);
+  static void run(const Context& c, const Args& args, size_t first, size_t last) {
+    const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
+    for (; first != last; first += rows) {
+      Tile16<rows, vectors> t;
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r, a += args.a_stride) t.row[r] = a;
+      accumulate(c.panel, t);
+      finish_tile(c, args, first, t.acc);
+    }
   }
 };
 

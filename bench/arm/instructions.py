@@ -1,0 +1,147 @@
+"""Executed instructions per inference on 64-bit Arm, under emulation: lightkern beside LiteRT and ONNX Runtime.
+
+Instructions = (those of a process that infers three times - those of one that infers once) / 2, so that start-up and
+loading drop out. Counts are exact and repeat; they are not times. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ARM = HERE.parent.parent / ".cache" / "arm"
+NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2", "efficientnet_lite0")
+PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}
+FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
+DOT_FEATURES = f"{FEATURES} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One runtime on one file."""
+
+    label: str
+    runtime: str
+    path: Path
+
+
+def contenders(args: argparse.Namespace, network: str) -> list[Contender]:
+    """All runtimes that have a file for this network."""
+    found = [Contender("lightkern", "lightkern", args.models / f"{network}.lk")]
+    if args.tflite:
+        found.append(Contender("LiteRT s8", "litert", args.tflite / f"{network}.tflite"))
+    if args.onnx:
+        found.append(Contender("ORT f32", "onnxruntime", args.onnx / f"{network}.onnx"))
+        for kind in ("u8s8", "s8s8"):
+            files = args.onnx.glob(f"qdq/{network}-*.{kind}.onnx")
+            found += [Contender(f"ORT {kind}", "onnxruntime", path) for path in files]
+    return [c for c in found if c.path.exists()]
+
+
+def pretend(root: Path, core: str) -> None:
+    """Write a /proc/cpuinfo of this core into the target's root: the peers choose their kernels by it."""
+    features = DOT_FEATURES if core == "cortex-a76" else FEATURES
+    fields = {
+        "processor": "0",
+        "BogoMIPS": "100.00",
+        "Features": features,
+        "CPU implementer": "0x41",
+        "CPU architecture": "8",
+        "CPU variant": "0x3",
+        "CPU part": PARTS[core],
+        "CPU revision": "1",
+    }
+    (root / "proc").mkdir(exist_ok=True)
+    (root / "proc" / "cpuinfo").write_text("".join(f"{name}\t: {value}\n" for name, value in fields.items()) + "\n")
+
+
+def count(args: argparse.Namespace, plugin: Path, core: str, contender: Contender, runs: int) -> int:
+    """Instructions of a whole process that infers `runs` times."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "count"
+        python = args.root / "usr/bin/python3.11"
+        command = ["qemu-aarch64", "-plugin", f"{plugin},out={result}", str(python), str(HERE / "infer.py")]
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "OPENBLAS"))},
+            "QEMU_LD_PREFIX": str(args.root),
+            "QEMU_CPU": core,
+            "PYTHONPATH": os.pathsep.join(str(p) for p in args.packages),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        command += [contender.runtime, str(contender.path), str(runs)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{contender.label} on {core}: {done.stderr.strip().splitlines()[-1:]}")
+        return int(result.read_text().split("\n", 1)[0])
+
+
+def per_inference(args: argparse.Namespace, plugin: Path, core: str, contender: Contender) -> int:
+    """Instructions of one inference."""
+    with ThreadPoolExecutor(2) as pool:
+        once, thrice = pool.map(lambda runs: count(args, plugin, core, contender, runs), (1, 3))
+    return (thrice - once) // 2
+
+
+def show(core: str, rows: dict[str, dict[str, int]]) -> None:
+    """A Markdown table: networks down, contenders across, million instructions; the ratio to the best peer last."""
+    labels = sorted({label for row in rows.values() for label in row}, key=lambda label: (label != "lightkern", label))
+    print(f"\n| {core}, million instructions | {' | '.join(labels)} | lightkern / best peer |")
+    print(f"|---|{'---|' * len(labels)}---|")
+    for network, row in rows.items():
+        cells = [f"{row[label] / 1e6:.1f}" if label in row else "-" for label in labels]
+        peers = [value for label, value in row.items() if label != "lightkern"]
+        ratio = f"{row['lightkern'] / min(peers):.2f}" if peers and "lightkern" in row else "-"
+        print(f"| {network} | {' | '.join(cells)} | {ratio} |")
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True, help="folder with <network>.lk")
+    parser.add_argument("--tflite", type=Path, help="folder with <network>.tflite, int8")
+    parser.add_argument("--onnx", type=Path, help="folder with <network>.onnx and qdq/<network>-*.u8s8.onnx")
+    parser.add_argument("--root", type=Path, default=ARM / "root", help="the target's root file system")
+    parser.add_argument(
+        "--packages",
+        type=Path,
+        nargs="+",
+        default=[ARM / "installed", ARM / "site", ARM / "peers"],
+        help="folders with the target's Python packages",
+    )
+    parser.add_argument("--cores", nargs="+", choices=sorted(PARTS), default=["cortex-a72", "cortex-a76"])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--json", type=Path, help="write the counts here too")
+    args = parser.parse_args()
+    args.packages = [p.resolve() for p in args.packages]
+
+    results: dict[str, dict[str, dict[str, int]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = Path(folder) / "count_instructions.so"
+        source = HERE / "count_instructions.c"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(plugin), str(source)], check=True)
+        for core in args.cores:
+            pretend(args.root, core)
+            rows = results[core] = {}
+            for network in args.networks:
+                for contender in contenders(args, network):
+                    try:
+                        counted = per_inference(args, plugin, core, contender)
+                    except RuntimeError as error:
+                        print(error, file=sys.stderr)
+                        continue
+                    rows.setdefault(network, {})[contender.label] = counted
+            show(core, rows)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
