@@ -24,7 +24,8 @@ class CompressOptions:
     percentile : float
         For ``calibrator="percentile"``: share of values, in percent, inside of the range; 50 < percentile <= 100.
     equalize : bool
-        Rescale channels between layers, so that each fills the range of its tensor.
+        Rescale channels between layers, so that each uses more of the range of its tensor. Off by default: it gained on
+        MobileNetV2, but on EfficientNet-Lite0 features that few calibration pictures contain clipped on others.
     bias_correction : bool
         Remove the mean error that quantization leaves in each output channel of a layer.
     channel_matching : bool
@@ -46,7 +47,7 @@ class CompressOptions:
 
     calibrator: str = "mse"
     percentile: float = 99.99
-    equalize: bool = True
+    equalize: bool = False
     bias_correction: bool = True
     channel_matching: bool = True
     saturation_free: bool = True
