@@ -63,7 +63,7 @@ struct Avx2 {
 
   static inline void store_half(Act* y, __m128i bytes, bool upper) {
     if (upper) {
-      _mm_storeh_pd(reinterpret_cast<double*>(y), _mm_castsi128_pd(bytes));
+      _mm_storeh_pi(reinterpret_cast<__m64*>(y), _mm_castsi128_ps(bytes));
     } else {
       _mm_storel_epi64(reinterpret_cast<__m128i*>(y), bytes);
     }
