@@ -7,9 +7,9 @@ namespace lightkern {
 
 enum class Guard { kOff, kOn };
 
-// A block of `size` bytes, aligned to 64. With Guard::kOn it ends at an inaccessible page, starts after another one, and
-// is filled with a pattern, so that a test sees any access outside of it; it is then aligned to 64 only if size is a
-// multiple of 64. Throws std::bad_alloc.
+// A block of `size` bytes, aligned to 64. With Guard::kOn it ends at an inaccessible page, starts
+// after another one, and is filled with a pattern, so that a test sees any access outside of it; it
+// is then aligned to 64 only if size is a multiple of 64. Throws std::bad_alloc.
 class Buffer {
  public:
   Buffer() = default;

@@ -41,7 +41,7 @@ Features detect() noexcept {
 #elif defined(__aarch64__) && defined(__linux__)
 Features detect() noexcept {
   Features f;
-  f.neon = true;                                            // part of the base architecture
+  f.neon = true;                              // part of the base architecture
   f.neondot = getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
   return f;
 }

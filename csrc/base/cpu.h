@@ -20,8 +20,9 @@ bool cpu_has(Isa isa) noexcept;
 // Levels that this CPU has, best first; the last is always scalar.
 const std::vector<Isa>& isa_levels();
 
-// The levels that may be used when `cap` is the best one allowed: `cap` itself and all below it. An empty cap
-// means no limit. Throws std::invalid_argument for a name that is unknown or that this CPU lacks.
+// The levels that may be used when `cap` is the best one allowed: `cap` itself and all below it. An
+// empty cap means no limit. Throws std::invalid_argument for a name that is unknown or that this
+// CPU lacks.
 std::vector<Isa> allowed_levels(const std::string& cap);
 
 }  // namespace lightkern

@@ -1,5 +1,5 @@
-// The extension module lightkern._core: the only code that includes pybind11. It converts, checks dtype, shape and
-// contiguity, and releases the GIL; every rule of the format lives in Python.
+// The extension module lightkern._core: the only code that includes pybind11. It converts, checks
+// dtype, shape and contiguity, and releases the GIL; every rule of the format lives in Python.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -54,10 +54,9 @@ NodeDesc node_of(const py::dict& source) {
   return node;
 }
 
-PlanHandle plan_of(const py::list& tensors, const py::list& nodes,
-                                    std::vector<int> inputs, std::vector<int> outputs,
-                                    const std::string& isa, const std::string& kernel, bool guarded,
-                                    bool fuse) {
+PlanHandle plan_of(const py::list& tensors, const py::list& nodes, std::vector<int> inputs,
+                   std::vector<int> outputs, const std::string& isa, const std::string& kernel,
+                   bool guarded, bool fuse) {
   ModelDesc model;
   for (const py::handle& item : tensors) {
     const auto t = py::cast<std::tuple<std::string, int, int, int, float, int>>(item);
@@ -79,7 +78,8 @@ PlanHandle plan_of(const py::list& tensors, const py::list& nodes,
 // Matches arrays against tensors: float32 or int8, C-contiguous, [n][h*w*c] elements.
 std::vector<IoArray> io_arrays(const Plan& plan, const std::vector<int>& tensors,
                                const std::vector<py::array>& arrays,
-                               const std::vector<bool>& channels_first, size_t batch, bool writable) {
+                               const std::vector<bool>& channels_first, size_t batch,
+                               bool writable) {
   if (arrays.size() != tensors.size() || channels_first.size() != tensors.size()) {
     throw py::value_error("expected " + std::to_string(tensors.size()) + " arrays");
   }
@@ -90,8 +90,8 @@ std::vector<IoArray> io_arrays(const Plan& plan, const std::vector<int>& tensors
     const ArrayView view = view_of(where, arrays[i]);
     if (view.type == 'i') throw py::type_error(where + ": expected float32 or int8");
     if (static_cast<size_t>(view.elements()) != batch * tensor.elements()) {
-      throw py::value_error(where + ": " + std::to_string(view.elements()) + " elements, expected " +
-                            std::to_string(batch * tensor.elements()));
+      throw py::value_error(where + ": " + std::to_string(view.elements()) +
+                            " elements, expected " + std::to_string(batch * tensor.elements()));
     }
     if (writable && !arrays[i].writeable()) throw py::value_error(where + ": not writable");
     out.push_back({const_cast<void*>(view.data), view.type == 'f', channels_first[i]});
@@ -170,15 +170,19 @@ PYBIND11_MODULE(_core, m) {
   m.def("kernels", &list_kernels, "All compiled kernels: (op, isa, name).");
 
   py::class_<PlanHandle>(m, "Plan")
-      .def(py::init(&plan_of), py::kw_only(), py::arg("tensors"), py::arg("nodes"), py::arg("inputs"),
-           py::arg("outputs"), py::arg("isa") = "", py::arg("kernel") = "",
+      .def(py::init(&plan_of), py::kw_only(), py::arg("tensors"), py::arg("nodes"),
+           py::arg("inputs"), py::arg("outputs"), py::arg("isa") = "", py::arg("kernel") = "",
            py::arg("guarded") = false, py::arg("fuse") = true)
       .def_property_readonly("steps", &describe_steps)
-      .def_property_readonly("packed_nbytes", [](const PlanHandle& h) { return h.plan->packed_bytes(); })
-      .def_property_readonly("arena_nbytes", [](const PlanHandle& h) { return h.plan->arena_bytes; });
+      .def_property_readonly("packed_nbytes",
+                             [](const PlanHandle& h) { return h.plan->packed_bytes(); })
+      .def_property_readonly("arena_nbytes",
+                             [](const PlanHandle& h) { return h.plan->arena_bytes; });
 
   py::class_<Session>(m, "Session")
-      .def(py::init([](const PlanHandle& h, int threads) { return std::make_unique<Session>(h.plan, threads); }),
+      .def(py::init([](const PlanHandle& h, int threads) {
+             return std::make_unique<Session>(h.plan, threads);
+           }),
            py::arg("plan"), py::arg("threads"))
       .def_property_readonly("threads", &Session::threads)
       .def_property_readonly("arena_nbytes", &Session::arena_bytes)

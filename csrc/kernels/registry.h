@@ -1,5 +1,6 @@
-// How kernels are listed. Each op has a struct Kernel whose first members are `name`, and a Registry of Tables, one per ISA
-// level, best first. The build writes the registries from the files that exist (cmake/kernels.cmake).
+// How kernels are listed. Each op has a struct Kernel whose first members are `name`, and a
+// Registry of Tables, one per ISA level, best first. The build writes the registries from the files
+// that exist (cmake/kernels.cmake).
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,8 @@
 
 namespace lightkern {
 
-// The kernels of one op for one ISA level, preferred first. Constant-initialised: nothing of an ISA file runs at import.
+// The kernels of one op for one ISA level, preferred first. Constant-initialised: nothing of an ISA
+// file runs at import.
 template <class Kernel>
 struct KernelTable {
   const Kernel* kernels;
@@ -33,10 +35,11 @@ struct KernelRegistry {
   size_t count;
 };
 
-// Declares Table, Entry, Registry and kRegistry for the struct Kernel of the enclosing op namespace.
-#define LIGHTKERN_DECLARE_REGISTRY(Kernel)         \
-  using Table = ::lightkern::KernelTable<Kernel>;  \
-  using Entry = ::lightkern::RegistryEntry<Kernel>; \
+// Declares Table, Entry, Registry and kRegistry for the struct Kernel of the enclosing op
+// namespace.
+#define LIGHTKERN_DECLARE_REGISTRY(Kernel)              \
+  using Table = ::lightkern::KernelTable<Kernel>;       \
+  using Entry = ::lightkern::RegistryEntry<Kernel>;     \
   using Registry = ::lightkern::KernelRegistry<Kernel>; \
   extern const Registry kRegistry;
 

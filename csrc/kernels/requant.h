@@ -1,9 +1,11 @@
-// Requantization in portable C++: the meaning that every simd/<isa>.h repeats in vectors, bit for bit.
+// Requantization in portable C++: the meaning that every simd/<isa>.h repeats in vectors, bit for
+// bit.
 //
-//   t = float(acc) * m;  clamp t to [lo, hi] (limits minus the zero point);  round half to even;  add the zero point
+//   t = float(acc) * m;  clamp t to [lo, hi] (limits minus the zero point);  round half to even;
+//   add the zero point
 //
-// All in the memory domain (base/types.h): zero points and limits carry kActOffset. Every function is static: code that
-// is compiled for one ISA must never be merged with the same code of another.
+// All in the memory domain (base/types.h): zero points and limits carry kActOffset. Every function
+// is static: code that is compiled for one ISA must never be merged with the same code of another.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +16,8 @@
 
 namespace lightkern {
 
-// Range of an output: limits relative to the zero point, in float, and the zero point to add after rounding.
+// Range of an output: limits relative to the zero point, in float, and the zero point to add after
+// rounding.
 struct Clamp {
   float lo, hi;        // [min - zero_point, max - zero_point]
   int32_t zero_point;  // memory domain
@@ -51,14 +54,14 @@ struct AddParams {
   return finish(ta + tb, p.clamp);
 }
 
-// What a convolution does with its accumulators: requantize, then optionally a table, then optionally the add of a
-// residual, each with the rounding that the unfused ops have.
+// What a convolution does with its accumulators: requantize, then optionally a table, then
+// optionally the add of a residual, each with the rounding that the unfused ops have.
 struct Epilogue {
-  Clamp clamp;                   // of the convolution's own output
-  const Act* table;              // null, or [256] indexed by the byte of the memory value
-  const Act* residual;           // null, or the tensor to add, shaped and indexed like the output
-  ptrdiff_t residual_stride;     // bytes between pixels of the residual
-  AddParams add;                 // a = the convolution's (tabulated) output, b = the residual
+  Clamp clamp;                // of the convolution's own output
+  const Act* table;           // null, or [256] indexed by the byte of the memory value
+  const Act* residual;        // null, or the tensor to add, shaped and indexed like the output
+  ptrdiff_t residual_stride;  // bytes between pixels of the residual
+  AddParams add;              // a = the convolution's (tabulated) output, b = the residual
 };
 
 // The tail of the epilogue, after requantization, for one value.

@@ -5,11 +5,13 @@
 
 namespace lightkern {
 
-// Largest buffer first, each into the lowest gap that is free during its lifetime ("greedy by size", Pisarchyk and Lee,
-// arXiv:2001.03288).
+// Largest buffer first, each into the lowest gap that is free during its lifetime ("greedy by
+// size", Pisarchyk and Lee, arXiv:2001.03288).
 size_t assign_offsets(const std::vector<Lifetime>& buffers, std::vector<size_t>& offsets) {
   constexpr size_t kAlignment = 64;
-  const auto rounded = [](size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; };
+  const auto rounded = [](size_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  };
   std::vector<size_t> order(buffers.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
@@ -21,7 +23,8 @@ size_t assign_offsets(const std::vector<Lifetime>& buffers, std::vector<size_t>&
     if (buffers[i].bytes == 0) continue;
     size_t at = 0;
     for (size_t other : placed) {
-      const bool overlap = buffers[other].first <= buffers[i].last && buffers[i].first <= buffers[other].last;
+      const bool overlap =
+          buffers[other].first <= buffers[i].last && buffers[i].first <= buffers[other].last;
       if (!overlap) continue;
       if (at + rounded(buffers[i].bytes) <= offsets[other]) break;
       at = std::max(at, offsets[other] + rounded(buffers[other].bytes));

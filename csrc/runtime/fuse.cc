@@ -45,7 +45,8 @@ std::vector<Fused> fuse_nodes(const ModelDesc& model, bool enabled) {
                       model.nodes[static_cast<size_t>(next)].op == op;
     return fits ? next : -1;
   };
-  // Backwards, so that of two convolutions that feed one add the later takes it: the other is complete by then.
+  // Backwards, so that of two convolutions that feed one add the later takes it: the other is
+  // complete by then.
   for (size_t i = model.nodes.size(); i-- > 0;) {
     if (absorbed[i]) continue;
     const NodeDesc& node = model.nodes[i];

@@ -80,7 +80,8 @@ Split split_work(size_t total, double work_per_item, double min_work, size_t mul
 
 RowWork split_rows(const TensorView& y, bool flat, double work_per_byte) {
   const size_t channels = static_cast<size_t>(y.c);
-  const double min_work = 32768;  // bytes: some microseconds, which handing them to a thread is worth
+  const double min_work =
+      32768;  // bytes: some microseconds, which handing them to a thread is worth
   return {flat, channels,
           flat ? split_work(y.pixels() * channels, work_per_byte, min_work, 64)
                : split_work(y.pixels(), work_per_byte * y.c, min_work)};
@@ -88,23 +89,12 @@ RowWork split_rows(const TensorView& y, bool flat, double work_per_byte) {
 
 Lower find_lowering(const std::string& op) {
   static const std::map<std::string, Lower> lowerings = {
-      {"add", lower_binary},
-      {"avg_pool", lower_pool},
-      {"channel_shuffle", lower_shuffle},
-      {"concat", lower_concat},
-      {"conv2d", lower_conv2d},
-      {"global_avg_pool", lower_pool},
-      {"linear", lower_linear},
-      {"max_pool", lower_pool},
-      {"mul", lower_binary},
-      {"pad", lower_pad},
-      {"prelu", lower_prelu},
-      {"reshape", lower_reshape},
-      {"resize", lower_resize},
-      {"slice", lower_slice},
-      {"softmax", lower_softmax},
-      {"sub", lower_binary},
-      {"table", lower_table},
+      {"add", lower_binary},    {"avg_pool", lower_pool}, {"channel_shuffle", lower_shuffle},
+      {"concat", lower_concat}, {"conv2d", lower_conv2d}, {"global_avg_pool", lower_pool},
+      {"linear", lower_linear}, {"max_pool", lower_pool}, {"mul", lower_binary},
+      {"pad", lower_pad},       {"prelu", lower_prelu},   {"reshape", lower_reshape},
+      {"resize", lower_resize}, {"slice", lower_slice},   {"softmax", lower_softmax},
+      {"sub", lower_binary},    {"table", lower_table},
   };
   const auto found = lowerings.find(op);
   return found == lowerings.end() ? nullptr : found->second;

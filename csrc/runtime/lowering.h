@@ -1,4 +1,5 @@
-// Lowering: node -> step. One function per op, in ops/<op>.cc; each picks a kernel, packs for it, and fixes the geometry.
+// Lowering: node -> step. One function per op, in ops/<op>.cc; each picks a kernel, packs for it,
+// and fixes the geometry.
 #pragma once
 
 #include <string>
@@ -15,7 +16,7 @@ namespace lightkern {
 
 struct PlanOptions {
   std::vector<Isa> levels;  // allowed, best first
-  std::string kernel;       // not empty: steps whose op has a kernel of this name must use it (tests)
+  std::string kernel;  // not empty: steps whose op has a kernel of this name must use it (tests)
   Guard guard = Guard::kOff;
   bool fuse = true;
 };
@@ -42,15 +43,15 @@ struct Placement {
 // A node, with the nodes that the plan fused behind it.
 struct Fused {
   const NodeDesc* node = nullptr;
-  const NodeDesc* table = nullptr;  // applied to the node's output
-  const NodeDesc* add = nullptr;    // then added to `residual`
-  int residual = -1;                // tensor index
+  const NodeDesc* table = nullptr;    // applied to the node's output
+  const NodeDesc* add = nullptr;      // then added to `residual`
+  int residual = -1;                  // tensor index
   const NodeDesc* shuffle = nullptr;  // a channel shuffle behind a concat: together one interleave
 };
 
 struct LoweringContext {
   const ModelDesc& model;
-  const std::vector<TensorView>& views;  // per tensor
+  const std::vector<TensorView>& views;      // per tensor
   const std::vector<Placement>& placements;  // per tensor
   const PlanOptions& options;
 
@@ -62,34 +63,39 @@ struct LoweringContext {
   }
 };
 
-// --- what lowering functions share -------------------------------------------------------------------------------
+// --- what lowering functions share
+// -------------------------------------------------------------------------------
 
 // Zero point of an int8 tensor in memory.
 inline int32_t memory_zero_point(int32_t zero_point) { return zero_point + kActOffset; }
 
-// Limits of a requantizing node's output: attribute "clamp" (int8 domain) against the output's zero point.
+// Limits of a requantizing node's output: attribute "clamp" (int8 domain) against the output's zero
+// point.
 Clamp make_clamp(const NodeDesc& node, const TensorView& out);
 Clamp full_clamp(const TensorView& out);
 
 // The node's int8 table [256] (indexed by q + 128) as a table over memory bytes.
 std::vector<Act> memory_table(const NodeDesc& table_node);
 
-AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorView& b, const TensorView& out);
+AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorView& b,
+                   const TensorView& out);
 
 // Output tensor of the last fused node.
 int final_output(const Fused& fused);
 
-// Epilogue of a fused convolution. `residual` and table pointers are set by the caller, who owns the storage.
+// Epilogue of a fused convolution. `residual` and table pointers are set by the caller, who owns
+// the storage.
 Epilogue make_epilogue(const LoweringContext& context, const Fused& fused);
 
 // Name and op of the step, reads (the node's inputs, then the residual) and writes.
 Step start_step(const Fused& fused);
 
-// Picks the first kernel that `fits` accepts among the allowed levels, best level first, and notes the others in
-// step.rejected. `fits(kernel)` returns null, or the reason why not. Throws std::invalid_argument if none fits, or if
-// options.kernel names a kernel of this op that does not.
+// Picks the first kernel that `fits` accepts among the allowed levels, best level first, and notes
+// the others in step.rejected. `fits(kernel)` returns null, or the reason why not. Throws
+// std::invalid_argument if none fits, or if options.kernel names a kernel of this op that does not.
 template <class Kernel, class Fits>
-const Kernel* pick_kernel(const KernelRegistry<Kernel>& registry, const PlanOptions& options, Step& step, Fits fits) {
+const Kernel* pick_kernel(const KernelRegistry<Kernel>& registry, const PlanOptions& options,
+                          Step& step, Fits fits) {
   const Kernel* chosen = nullptr;
   const Kernel* forced = nullptr;
   for (size_t i = 0; i < registry.count; ++i) {
@@ -98,21 +104,27 @@ const Kernel* pick_kernel(const KernelRegistry<Kernel>& registry, const PlanOpti
     for (Isa isa : options.levels) allowed |= isa == entry.isa;
     for (size_t k = 0; k < entry.table->count; ++k) {
       const Kernel& kernel = entry.table->kernels[k];
-      const char* reason = allowed ? fits(kernel) : "its ISA level is not allowed or not in this CPU";
+      const char* reason =
+          allowed ? fits(kernel) : "its ISA level is not allowed or not in this CPU";
       if (options.kernel == kernel.name) {
-        if (reason) throw std::invalid_argument("step '" + step.name + "': kernel " + kernel.name + ": " + reason);
+        if (reason)
+          throw std::invalid_argument("step '" + step.name + "': kernel " + kernel.name + ": " +
+                                      reason);
         forced = &kernel;
       } else if (reason) {
         step.rejected.push_back({kernel.name, reason});
       } else if (chosen) {
-        step.rejected.push_back({kernel.name, std::string("fits, but ") + chosen->name + " is preferred"});
+        step.rejected.push_back(
+            {kernel.name, std::string("fits, but ") + chosen->name + " is preferred"});
       } else {
         chosen = &kernel;
       }
     }
   }
   if (forced) chosen = forced;
-  if (!chosen) throw std::invalid_argument("step '" + step.name + "': no kernel of op " + registry.op + " fits");
+  if (!chosen)
+    throw std::invalid_argument("step '" + step.name + "': no kernel of op " + registry.op +
+                                " fits");
   step.kernel = chosen->name;
   return chosen;
 }
@@ -125,31 +137,39 @@ struct Split {
   size_t last(size_t end) const { return end * per_unit < total ? end * per_unit : total; }
 };
 
-// Units of at least about `min_work` (MACs, or bytes times a few), and a multiple of `multiple` items.
+// Units of at least about `min_work` (MACs, or bytes times a few), and a multiple of `multiple`
+// items.
 Split split_work(size_t total, double work_per_item, double min_work = 20000, size_t multiple = 1);
 
-// Row-wise work on [pixels][channels]. Where no tensor has gaps the rows are one flat run of bytes, cut anywhere.
+// Row-wise work on [pixels][channels]. Where no tensor has gaps the rows are one flat run of bytes,
+// cut anywhere.
 struct RowWork {
   bool flat;
   size_t channels;
   Split split;  // of bytes if flat, else of pixels
 
-  // What units [begin, end) cover: rows of cols bytes, starting `offset(stride of the tensor's pixels)` bytes in.
-  size_t rows(size_t begin, size_t end) const { return flat ? 1 : split.last(end) - split.first(begin); }
-  size_t cols(size_t begin, size_t end) const { return flat ? split.last(end) - split.first(begin) : channels; }
+  // What units [begin, end) cover: rows of cols bytes, starting `offset(stride of the tensor's
+  // pixels)` bytes in.
+  size_t rows(size_t begin, size_t end) const {
+    return flat ? 1 : split.last(end) - split.first(begin);
+  }
+  size_t cols(size_t begin, size_t end) const {
+    return flat ? split.last(end) - split.first(begin) : channels;
+  }
   ptrdiff_t offset(size_t begin, ptrdiff_t pixel_stride) const {
     return static_cast<ptrdiff_t>(split.first(begin)) * (flat ? 1 : pixel_stride);
   }
 };
 RowWork split_rows(const TensorView& y, bool flat, double work_per_byte = 1);
 
-// --- the ops ------------------------------------------------------------------------------------------------------
+// --- the ops
+// ------------------------------------------------------------------------------------------------------
 
 using Lower = Step (*)(const LoweringContext&, const Fused&);
 
 Step lower_table(const LoweringContext&, const Fused&);
 Step lower_conv2d(const LoweringContext&, const Fused&);
-Step lower_group(const LoweringContext&, const Fused&);      // conv2d with few channels per group
+Step lower_group(const LoweringContext&, const Fused&);  // conv2d with few channels per group
 // Whether lower_group is the better choice for a conv2d; the other is one gemm per group.
 bool prefers_group_kernel(const LoweringContext&, const NodeDesc&);
 Step lower_depthwise(const LoweringContext&, const Fused&);  // conv2d with one filter per channel

@@ -1,4 +1,5 @@
-// The int8 model as the plan reads it: plain structs, views of arrays that the caller keeps alive while planning.
+// The int8 model as the plan reads it: plain structs, views of arrays that the caller keeps alive
+// while planning.
 #pragma once
 
 #include <cstdint>

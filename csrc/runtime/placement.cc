@@ -31,7 +31,8 @@ std::vector<Placement> place_tensors(const ModelDesc& model, const std::vector<F
     if (op == "slice" || op == "reshape") pinned[static_cast<size_t>(f.node->output)] = true;
   }
 
-  // Concat: the inputs are written straight into the output. Outermost first, so that nested concats nest.
+  // Concat: the inputs are written straight into the output. Outermost first, so that nested
+  // concats nest.
   for (size_t i = fused.size(); i-- > 0;) {
     const NodeDesc& node = *fused[i].node;
     if (node.op != "concat" || fused[i].shuffle || node.attr("axis") != 2) continue;

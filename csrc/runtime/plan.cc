@@ -8,7 +8,8 @@ namespace {
 
 constexpr int64_t kMaxElements = int64_t{1} << 31;
 
-// What memory safety rests on. The rules of the format are checked in Python (model.py); this is the second wall.
+// What memory safety rests on. The rules of the format are checked in Python (model.py); this is
+// the second wall.
 void check_indices(const ModelDesc& model) {
   const int count = static_cast<int>(model.tensors.size());
   const auto check = [&](int tensor, const std::string& where) {
@@ -18,8 +19,7 @@ void check_indices(const ModelDesc& model) {
     }
   };
   for (const TensorDesc& t : model.tensors) {
-    if (t.h < 1 || t.w < 1 || t.c < 1 ||
-        static_cast<int64_t>(t.h) * t.w > kMaxElements / t.c) {
+    if (t.h < 1 || t.w < 1 || t.c < 1 || static_cast<int64_t>(t.h) * t.w > kMaxElements / t.c) {
       throw std::invalid_argument("tensor '" + t.name + "': size " + std::to_string(t.h) + "x" +
                                   std::to_string(t.w) + "x" + std::to_string(t.c));
     }
@@ -37,7 +37,8 @@ void check_indices(const ModelDesc& model) {
     for (int tensor : node.inputs) {
       check(tensor, "node '" + node.name + "'");
       if (!written[static_cast<size_t>(tensor)]) {
-        throw std::invalid_argument("node '" + node.name + "': reads a tensor before it is written");
+        throw std::invalid_argument("node '" + node.name +
+                                    "': reads a tensor before it is written");
       }
     }
     check(node.output, "node '" + node.name + "'");
@@ -48,7 +49,8 @@ void check_indices(const ModelDesc& model) {
   }
   for (int tensor : model.outputs) {
     check(tensor, "output");
-    if (!written[static_cast<size_t>(tensor)]) throw std::invalid_argument("output is never written");
+    if (!written[static_cast<size_t>(tensor)])
+      throw std::invalid_argument("output is never written");
   }
 }
 
@@ -66,7 +68,8 @@ void plan_memory(Plan& plan) {
   const int end = static_cast<int>(plan.steps.size());
   std::vector<Lifetime> lifetimes(plan.tensors.size(), Lifetime{0, end, -1});
   const auto touch = [&](int tensor, int step) {
-    Lifetime& life = lifetimes[static_cast<size_t>(plan.placements[static_cast<size_t>(tensor)].root)];
+    Lifetime& life =
+        lifetimes[static_cast<size_t>(plan.placements[static_cast<size_t>(tensor)].root)];
     life.first = std::min(life.first, step);
     life.last = std::max(life.last, step);
   };

@@ -1,4 +1,5 @@
-// The plan: an int8 model bound to the kernels of one CPU. Immutable; any number of sessions share it.
+// The plan: an int8 model bound to the kernels of one CPU. Immutable; any number of sessions share
+// it.
 //
 //   fuse.cc       which nodes become one step
 //   placement.cc  which tensors are views into others (concat, slice, reshape): no step at all
@@ -49,7 +50,8 @@ std::vector<Fused> fuse_nodes(const ModelDesc& model, bool enabled);
 // placement.cc
 std::vector<Placement> place_tensors(const ModelDesc& model, const std::vector<Fused>& fused);
 
-// arena.cc: offsets for buffers with sizes and closed lifetimes [first, last], in steps. Returns the arena's size.
+// arena.cc: offsets for buffers with sizes and closed lifetimes [first, last], in steps. Returns
+// the arena's size.
 struct Lifetime {
   size_t bytes;
   int first, last;

@@ -46,7 +46,8 @@ Session::Session(std::shared_ptr<const Plan> plan, int threads)
   }
   for (const Placement& place : plan_->placements) {
     const size_t root = static_cast<size_t>(place.root);
-    Act* base = guarded ? buffers_[root].as<Act>() : buffers_[0].as<Act>() + plan_->arena_offsets[root];
+    Act* base =
+        guarded ? buffers_[root].as<Act>() : buffers_[0].as<Act>() + plan_->arena_offsets[root];
     tensors_.push_back(base + place.offset);
   }
   steps_.reserve(plan_->steps.size());

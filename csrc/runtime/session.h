@@ -26,8 +26,9 @@ class Session {
   int threads() const { return pool_.threads(); }
   size_t arena_bytes() const { return arena_bytes_; }
 
-  // Safe to call from several threads: calls wait for each other. Returns the index of an input with a NaN, or -1.
-  // `seconds`, if not null, receives the time of each stage: the inputs, every step, the outputs.
+  // Safe to call from several threads: calls wait for each other. Returns the index of an input
+  // with a NaN, or -1. `seconds`, if not null, receives the time of each stage: the inputs, every
+  // step, the outputs.
   int run(const std::vector<IoArray>& inputs, const std::vector<IoArray>& outputs, size_t batch,
           std::vector<double>* seconds = nullptr);
 
@@ -43,10 +44,10 @@ class Session {
   };
 
   std::shared_ptr<const Plan> plan_;
-  std::vector<Buffer> buffers_;        // one arena, or one guarded buffer per tensor
+  std::vector<Buffer> buffers_;  // one arena, or one guarded buffer per tensor
   std::vector<Act*> tensors_;
   std::vector<BoundStep> steps_;
-  std::vector<Buffer> scratch_;        // per thread
+  std::vector<Buffer> scratch_;  // per thread
   size_t arena_bytes_ = 0;
   ThreadPool pool_;
   std::mutex mutex_;

@@ -9,7 +9,8 @@
 
 namespace lightkern {
 
-// Where the tensors of one step are when it runs. Strides are known at plan time and live in the step's state.
+// Where the tensors of one step are when it runs. Strides are known at plan time and live in the
+// step's state.
 struct StepIo {
   const Act* const* reads;  // in the order of Step::reads
   Act* write;
@@ -21,21 +22,23 @@ struct Rejection {
 
 // Immutable once planned; any number of sessions share it.
 struct Step {
-  std::string name;               // name of the node, or of the fused nodes joined by " + "
-  std::string op;                 // "conv2d", "conv2d + add", ...
-  std::string kernel;             // name of the chosen kernel
+  std::string name;                 // name of the node, or of the fused nodes joined by " + "
+  std::string op;                   // "conv2d", "conv2d + add", ...
+  std::string kernel;               // name of the chosen kernel
   std::vector<Rejection> rejected;  // better or other kernels, and why not
-  std::vector<int> reads;         // tensor indices
+  std::vector<int> reads;           // tensor indices
   int writes = -1;
   double macs = 0;
   size_t packed_bytes = 0;
 
-  // The work is cut into `units` equal parts, [begin, end) of which one thread does at a time. What is computed must not
-  // depend on the cut. `scratch` bytes are handed to each thread, 64-byte aligned, contents undefined.
+  // The work is cut into `units` equal parts, [begin, end) of which one thread does at a time. What
+  // is computed must not depend on the cut. `scratch` bytes are handed to each thread, 64-byte
+  // aligned, contents undefined.
   size_t units = 1;
   size_t scratch = 0;
   std::shared_ptr<const void> state;
-  void (*run)(const void* state, const StepIo& io, size_t begin, size_t end, std::byte* scratch) = nullptr;
+  void (*run)(const void* state, const StepIo& io, size_t begin, size_t end,
+              std::byte* scratch) = nullptr;
 };
 
 }  // namespace lightkern

@@ -1,5 +1,5 @@
-// A few threads that wait for work: they spin for some microseconds, since the next step usually follows at once, then
-// sleep, since a phone's battery matters between runs.
+// A few threads that wait for work: they spin for some microseconds, since the next step usually
+// follows at once, then sleep, since a phone's battery matters between runs.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,8 @@ class ThreadPool {
 
   int threads() const noexcept { return threads_; }
 
-  // fn(context, begin, end, thread) for disjoint ranges that cover [0, units); returns when all are done. One caller at
-  // a time.
+  // fn(context, begin, end, thread) for disjoint ranges that cover [0, units); returns when all are
+  // done. One caller at a time.
   using Work = void (*)(void* context, size_t begin, size_t end, int thread);
   void run(size_t units, Work fn, void* context);
 

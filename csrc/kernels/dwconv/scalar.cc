@@ -23,7 +23,8 @@ size_t scratch_bytes(const Geometry&) { return 0; }
 size_t packed_bytes(const Geometry& g) {
   const size_t bytes = static_cast<size_t>(g.c) *
                        (sizeof(Channel) + static_cast<size_t>(g.kh) * static_cast<size_t>(g.kw));
-  return (bytes + alignof(Channel) - 1) / alignof(Channel) * alignof(Channel);  // ends a guarded buffer
+  return (bytes + alignof(Channel) - 1) / alignof(Channel) *
+         alignof(Channel);  // ends a guarded buffer
 }
 
 void pack(const Geometry& g, const Weights& from, void* packed) {

@@ -66,7 +66,8 @@ struct ByteClamp {
 }
 
 // The same where the packer has proved that no product reaches 2^31: the upper limit may then come
-// last too, min(pack_bytes(...), hi8). On Zen the float minimum and both conversions share two ports.
+// last too, min(pack_bytes(...), hi8). On Zen the float minimum and both conversions share two
+// ports.
 [[maybe_unused]] static inline __m256i scale_round8_proved(__m256i acc, __m256 multiplier) {
   return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier));
 }

@@ -14,8 +14,9 @@ Window window_of_conv2d(const LoweringContext& context, const Fused& fused) {
   w.h = x.h, w.w = x.w, w.oh = y.h, w.ow = y.w;
   w.groups = node.attr("groups");
   if (w.groups < 1 || x.c % w.groups || y.c % w.groups) {
-    throw std::invalid_argument("node '" + node.name + "': " + std::to_string(w.groups) + " groups of " +
-                                std::to_string(x.c) + " and " + std::to_string(y.c) + " channels");
+    throw std::invalid_argument("node '" + node.name + "': " + std::to_string(w.groups) +
+                                " groups of " + std::to_string(x.c) + " and " +
+                                std::to_string(y.c) + " channels");
   }
   w.icg = x.c / w.groups, w.ocg = y.c / w.groups;
   w.kh = at("kernel", 2, 0), w.kw = at("kernel", 2, 1);
@@ -29,7 +30,8 @@ Window window_of_conv2d(const LoweringContext& context, const Fused& fused) {
 Step lower_conv2d(const LoweringContext& context, const Fused& fused) {
   const NodeDesc& node = *fused.node;
   const int groups = node.attr("groups");
-  const bool one_filter_per_channel = groups == context.in(node, 0).c && groups == context.out(node).c;
+  const bool one_filter_per_channel =
+      groups == context.in(node, 0).c && groups == context.out(node).c;
   if (one_filter_per_channel && groups > 1) return lower_depthwise(context, fused);
   if (prefers_group_kernel(context, node)) return lower_group(context, fused);
   return lower_gemm(context, fused, window_of_conv2d(context, fused));
