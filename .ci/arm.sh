@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests for 64-bit Arm without a board: cross-builds the wheel and runs the tests in the target's own Python under qemu-user,
-# once per core: cortex-a53 (no dot product) and cortex-a76 (dot product).
+# once per core, side by side: cortex-a53 (no dot product) and cortex-a76 (dot product).
 #
 #   .ci/arm.sh            build and run the tests below TESTS
 #   .ci/arm.sh tests/kernels/test_gemm.py -k tail
@@ -46,8 +46,19 @@ env PATH="$CACHE/build-env/bin:$PATH" LIGHTKERN_SYSROOT="$ROOT" CMAKE_TOOLCHAIN_
 "$PYTHON" -m zipfile -e "$CACHE"/dist/*aarch64.whl "$INSTALLED"
 
 [ $# -gt 0 ] || set -- "${TESTS[@]}"
-for core in "${CORES[@]}"; do
-  echo "== $core"
+pids=()
+trap '[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null' EXIT
+for core in "${CORES[@]}"; do  # all at once; each one's output when it has ended
   env QEMU_LD_PREFIX="$ROOT" QEMU_CPU="$core" PYTHONPATH="$INSTALLED:$SITE" LIGHTKERN_TEST_EMULATED=1 \
-    OPENBLAS_NUM_THREADS=1 qemu-aarch64 "$ROOT/usr/bin/python3.11" -m pytest -q -p no:cacheprovider "$@"
+    OPENBLAS_NUM_THREADS=1 qemu-aarch64 "$ROOT/usr/bin/python3.11" -m pytest -q -p no:cacheprovider --durations=5 "$@" \
+    >"$CACHE/$core.log" 2>&1 &
+  pids+=($!)
 done
+status=0
+for i in "${!CORES[@]}"; do
+  echo "== ${CORES[$i]}"
+  wait "${pids[$i]}" || status=$?
+  cat "$CACHE/${CORES[$i]}.log"
+done
+pids=()
+exit "$status"

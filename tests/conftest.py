@@ -1,22 +1,21 @@
 """What all tests share: the right package is tested, on every ISA level of this CPU, deterministically.
 
 A test that takes the argument ``isa`` runs once per level. ``LIGHTKERN_TEST_EMULATED=1`` says that the CPU is emulated,
-and so slow: Hypothesis then tries few examples.
+and so slow: Hypothesis then tries few examples, and `emulation.thinned` leaves cases out.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
 import pytest
+from emulation import EMULATED
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-EMULATED = os.environ.get("LIGHTKERN_TEST_EMULATED", "") not in ("", "0")
 
 
 def _unshadow() -> None:
