@@ -136,7 +136,8 @@ def test_ctrl_c_exits_with_130() -> None:
 def test_ctrl_c_from_a_terminal_exits_with_130() -> None:
     """A real SIGINT while a command works."""
     code = (
-        "import time\nfrom lightkern.cli import app as module\nimport click\n"
+        "import signal, time\nfrom lightkern.cli import app as module\nimport click\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job starts with it ignored
         "@module.app.command()\ndef wait():\n    print('waiting', flush=True)\n    time.sleep(30)\n"
         "module.app(['wait'])"
     )
