@@ -49,7 +49,7 @@ env PATH="$CACHE/build-env/bin:$PATH" LIGHTKERN_SYSROOT="$ROOT" CMAKE_TOOLCHAIN_
 pids=()
 trap '[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null' EXIT
 for core in "${CORES[@]}"; do  # all at once; each one's output when it has ended
-  env QEMU_LD_PREFIX="$ROOT" QEMU_CPU="$core" PYTHONPATH="$INSTALLED:$SITE" LIGHTKERN_TEST_EMULATED=1 \
+  env QEMU_LD_PREFIX="$ROOT" QEMU_CPU="$core" PYTHONPATH="$INSTALLED:$SITE" LIGHTKERN_TEST_EMULATED=1 LIGHTKERN_TEST_RUNNER=qemu-aarch64 \
     OPENBLAS_NUM_THREADS=1 qemu-aarch64 "$ROOT/usr/bin/python3.11" -m pytest -q -p no:cacheprovider --durations=5 "$@" \
     >"$CACHE/$core.log" 2>&1 &
   pids+=($!)

@@ -143,7 +143,8 @@ def run_with(level: str | None) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if k != "LIGHTKERN_ISA"}
     if level is not None:
         env["LIGHTKERN_ISA"] = level
-    command = [sys.executable, "-c", LEVEL_PROGRAM, str(TESTS)]
+    # An emulated interpreter starts another one only through the emulator: .ci/arm.sh names it.
+    command = [*os.environ.get("LIGHTKERN_TEST_RUNNER", "").split(), sys.executable, "-c", LEVEL_PROGRAM, str(TESTS)]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
