@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def _unshadow() -> None:
 
 
 _unshadow()
+os.environ["PYTHONSAFEPATH"] = "1"  # nor may it shadow in the interpreters that tests start here
 
 settings.register_profile("native", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.register_profile(
