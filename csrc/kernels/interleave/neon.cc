@@ -8,16 +8,16 @@ namespace {
 
 template <int parts>
 inline void store_parts16(Act* y, const int8x16_t* v) {
-  if constexpr (parts == 2) vst2q_s8(y, {{v[0], v[1]}});
-  if constexpr (parts == 3) vst3q_s8(y, {{v[0], v[1], v[2]}});
-  if constexpr (parts == 4) vst4q_s8(y, {{v[0], v[1], v[2], v[3]}});
+  if constexpr (parts == 2) vst2q_s8(y, (int8x16x2_t{{v[0], v[1]}}));
+  if constexpr (parts == 3) vst3q_s8(y, (int8x16x3_t{{v[0], v[1], v[2]}}));
+  if constexpr (parts == 4) vst4q_s8(y, (int8x16x4_t{{v[0], v[1], v[2], v[3]}}));
 }
 
 template <int parts>
 inline void store_parts8(Act* y, const int8x8_t* v) {
-  if constexpr (parts == 2) vst2_s8(y, {{v[0], v[1]}});
-  if constexpr (parts == 3) vst3_s8(y, {{v[0], v[1], v[2]}});
-  if constexpr (parts == 4) vst4_s8(y, {{v[0], v[1], v[2], v[3]}});
+  if constexpr (parts == 2) vst2_s8(y, (int8x8x2_t{{v[0], v[1]}}));
+  if constexpr (parts == 3) vst3_s8(y, (int8x8x3_t{{v[0], v[1], v[2]}}));
+  if constexpr (parts == 4) vst4_s8(y, (int8x8x4_t{{v[0], v[1], v[2], v[3]}}));
 }
 
 template <int parts>

@@ -40,7 +40,7 @@ struct Quantizer {
 void run_three_planes(const Args& args, Quantizer& q) {
   const float *r = args.x, *g = r + args.x_channel_stride, *b = g + args.x_channel_stride;
   const auto wide = [&](size_t i) {
-    vst3q_s8(args.y + 3 * i, {{q.sixteen(r + i), q.sixteen(g + i), q.sixteen(b + i)}});
+    vst3q_s8(args.y + 3 * i, (int8x16x3_t{{q.sixteen(r + i), q.sixteen(g + i), q.sixteen(b + i)}}));
   };
   size_t i = 0;
   for (; i + 16 <= args.pixels; i += 16) wide(i);
