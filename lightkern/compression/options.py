@@ -24,8 +24,9 @@ class CompressOptions:
     percentile : float
         For ``calibrator="percentile"``: share of values, in percent, inside of the range; 50 < percentile <= 100.
     equalize : bool
-        Rescale channels between layers, so that each uses more of the range of its tensor. Off by default: it gained on
-        MobileNetV2, but on EfficientNet-Lite0 features that few calibration pictures contain clipped on others.
+        Rescale channels between layers, so that each uses more of the range of its tensor. With "hessian" rounding it
+        gains agreement on MobileNetV2 (88.9 to 91.8 %) and costs a little on EfficientNet-Lite0 (97.9 to 97.1 %), where
+        features that few calibration pictures contain clip on others.
     bias_correction : bool
         Remove the mean error that quantization leaves in each output channel of a layer.
     channel_matching : bool
@@ -47,11 +48,11 @@ class CompressOptions:
 
     calibrator: str = "mse"
     percentile: float = 99.99
-    equalize: bool = False
+    equalize: bool = True
     bias_correction: bool = True
     channel_matching: bool = True
     saturation_free: bool = True
-    rounding: str = "nearest"
+    rounding: str = "hessian"
     per_channel: bool = True
     input_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     batch_size: int = 4
