@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import INPUTS, WEIGHTS, Net, Style, float32, inputs
+from emulation import thinned
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -71,7 +72,7 @@ def test_every_kernel_has_a_case() -> None:
 def test_small_sizes(kernel: str, k: int, stride: int) -> None:
     """Every width and height around the tiles, with a channel tail."""
     rng = np.random.default_rng(k + stride)
-    for h, w in itertools.product([1, 2, 3, 5], [*range(1, 11), 16, 17]):
+    for w, h in thinned(itertools.product([*range(1, 11), 16, 17], [1, 2, 3, 5]), 3):
         net = Net(rng)
         model = net.model(depthwise(net, (h, w, 19), k, stride))
         check(model, inputs(model, rng), kernel=kernel)

@@ -28,19 +28,12 @@ void run_row(const Act* x, float* y, size_t n, const Dequantizer& d) {
   for (; i < n; ++i) d.one(x[i], y + i);
 }
 
-// 8 pixels of 8 channels to planes: three rounds of zips transpose them.
+// 8 pixels of 8 channels to planes.
 void run_square(const Act* x, ptrdiff_t stride, float* y, ptrdiff_t plane, const Dequantizer& d) {
-  int8x16_t a[4], pair[4];
-  for (int i = 0; i < 4; ++i) a[i] = vzip1q_s8(load8(x + i * stride), load8(x + (i + 4) * stride));
-  const int8x16_t even[2] = {vzip1q_s8(a[0], a[2]), vzip2q_s8(a[0], a[2])};
-  const int8x16_t odd[2] = {vzip1q_s8(a[1], a[3]), vzip2q_s8(a[1], a[3])};
-  for (int i = 0; i < 2; ++i) {
-    pair[2 * i] = vzip1q_s8(even[i], odd[i]);
-    pair[2 * i + 1] = vzip2q_s8(even[i], odd[i]);
-  }
+  const Columns8 columns = transpose8(x, stride);
   for (int i = 0; i < 4; ++i) {
-    d.eight(vget_low_s8(pair[i]), y + 2 * i * plane);
-    d.eight(vget_high_s8(pair[i]), y + (2 * i + 1) * plane);
+    d.eight(vget_low_s8(columns.pair[i]), y + 2 * i * plane);
+    d.eight(vget_high_s8(columns.pair[i]), y + (2 * i + 1) * plane);
   }
 }
 

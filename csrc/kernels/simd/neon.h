@@ -167,6 +167,20 @@ struct TableVec {
   return y;
 }
 
+// The transpose of 8 rows of 8 bytes, by three rounds of zips: pair[k] holds columns 2 k (low half)
+// and 2 k + 1.
+struct Columns8 {
+  int8x16_t pair[4];
+};
+[[maybe_unused]] static inline Columns8 transpose8(const Act* x, ptrdiff_t stride) {
+  int8x16_t a[4];
+  for (int i = 0; i < 4; ++i) a[i] = vzip1q_s8(load8(x + i * stride), load8(x + (i + 4) * stride));
+  const int8x16_t even[2] = {vzip1q_s8(a[0], a[2]), vzip2q_s8(a[0], a[2])};
+  const int8x16_t odd[2] = {vzip1q_s8(a[1], a[3]), vzip2q_s8(a[1], a[3])};
+  return {{vzip1q_s8(even[0], odd[0]), vzip2q_s8(even[0], odd[0]), vzip1q_s8(even[1], odd[1]),
+           vzip2q_s8(even[1], odd[1])}};
+}
+
 // Walks a row of n bytes: `wide(i)` does 16 from i on, `narrow(i)` 8, `one(i)` 1. Where `again`
 // allows an element to be computed twice (the output is none of the inputs), the last vector
 // overlaps the one before it.
