@@ -77,3 +77,14 @@ def test_nan_is_found_anywhere(kernel, layout):
             x.flat[at] = np.nan
             with pytest.raises(ValueError, match="NaN at index"):
                 session.run(x)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_planes(kernel):
+    """Channels first goes through strips of 64 pixels by 8 channels: both sides of every edge."""
+    rng = np.random.default_rng(3)
+    for pixels in (1, 7, 8, 9, 63, 64, 65, 130):
+        for channels in (*range(2, 10), 15, 16, 17, 19):
+            model = roundtrip((1, pixels, channels), Quant(0.03125, 5), "NCHW")
+            x = rng.normal(0, 2, (2, *model.inputs[0].api_shape)).astype(np.float32)
+            assert_same_bits(model, x, isa=levels_of(kernel))

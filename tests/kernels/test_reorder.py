@@ -78,3 +78,18 @@ def test_int8_arrays_at_the_api(layout, threads, isa):
         x = inputs(model, rng, n=2)
         assert_same_bits(model, x, isa=isa, threads=threads)
         assert_array_equal(Session(model, isa=isa).run(x)["output0"], x["input0"])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("gap", [0, 1, 5, 9])
+def test_few_channels_of_int8(kernel, gap):
+    """Fewer than 8 channels: loads 8 bytes wide must stop before the last pixels, narrow stores spare the gaps."""
+    rng = np.random.default_rng(gap)
+    for channels in range(1, 10):
+        for pixels in (1, 7, 8, 9, 15, 16, 17, 24, 33):
+            for layout in ("NCHW", "NHWC"):
+                net = Net(rng)
+                x = net.input((1, pixels, channels), layout)
+                wide = strided_input(net, (1, pixels, channels), gap)
+                model = net.model(x, wide, layout=layout)
+                assert_same_bits(model, inputs(model, rng, n=2), isa=kernel.rsplit("_", 1)[1])

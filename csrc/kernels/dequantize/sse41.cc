@@ -31,21 +31,17 @@ void run_row(const Act* x, float* y, size_t n, const Dequantize& p) {
   for (; i < n; ++i) p.one(x[i], y + i);
 }
 
-// 8 pixels to planes.
+// 8 pixels, each readable 8 bytes wide, to planes. The last 8 channels overlap those before.
 void run_planes8(const Act* x, float* y, const Args& args, const Dequantize& p) {
-  size_t c = 0;
-  for (; c + 8 <= args.channels; c += 8) {
+  const size_t width = args.channels < 8 ? args.channels : 8;
+  for (size_t i = 0; i < args.channels; i += 8) {
+    const size_t c = i + width <= args.channels ? i : args.channels - width;
     const Columns8 columns = transpose8(x + c, args.x_pixel_stride);
     float* plane = y + static_cast<ptrdiff_t>(c) * args.y_channel_stride;
-    for (int k = 0; k < 4; ++k, plane += 2 * args.y_channel_stride) {
-      p.eight(columns.pair[k], plane);
-      p.eight(_mm_srli_si128(columns.pair[k], 8), plane + args.y_channel_stride);
+    for (size_t k = 0; k < width; ++k, plane += args.y_channel_stride) {
+      const __m128i pair = columns.pair[k / 2];
+      p.eight(k % 2 ? _mm_srli_si128(pair, 8) : pair, plane);
     }
-  }
-  for (; c < args.channels; ++c) {
-    float* plane = y + static_cast<ptrdiff_t>(c) * args.y_channel_stride;
-    for (int i = 0; i < 8; ++i)
-      p.one(x[i * args.x_pixel_stride + static_cast<ptrdiff_t>(c)], plane + i);
   }
 }
 
@@ -59,7 +55,8 @@ void run(const Args& args) {
   }
   size_t i = 0;
   if (!rows && args.y_pixel_stride == 1) {
-    for (; i + 8 <= args.pixels; i += 8) {
+    const size_t wide = rows_readable_wide(args.pixels, args.channels, args.x_pixel_stride);
+    for (; i + 8 <= wide; i += 8) {
       run_planes8(args.x + static_cast<ptrdiff_t>(i) * args.x_pixel_stride, args.y + i, args, p);
     }
   }

@@ -63,17 +63,24 @@ bool run_three_planes(const Args& args, const QuantizeVec& p) {
   return _mm256_movemask_ps(nan) != 0;
 }
 
-// Any number of planes: 32 pixels of one plane at a time, spread over their pixels.
+// Any number of planes, 8 at a time (the last 8 overlap those before): a strip of each to bytes,
+// then 8x8 transposes. The strip is long enough for the prefetcher and short enough for L1.
 bool run_planes(const Args& args, const QuantizeVec& p) {
+  constexpr size_t kStrip = 64;
+  Act strips[8][kStrip] = {};
+  const size_t width = args.channels < 8 ? args.channels : 8;
   bool nan = false;
-  for (size_t first = 0; first < args.pixels; first += 32) {
-    const size_t n = args.pixels - first < 32 ? args.pixels - first : 32;
-    for (size_t c = 0; c < args.channels; ++c) {
-      Act row[32];
-      nan |= run_row(args.x + static_cast<ptrdiff_t>(c) * args.x_channel_stride + first, row, n,
-                     args, p);
-      Act* y = args.y + static_cast<ptrdiff_t>(first) * args.y_pixel_stride + c;
-      for (size_t i = 0; i < n; ++i, y += args.y_pixel_stride) *y = row[i];
+  for (size_t first = 0; first < args.pixels; first += kStrip) {
+    const size_t n = args.pixels - first < kStrip ? args.pixels - first : kStrip;
+    for (size_t i = 0; i < args.channels; i += 8) {
+      const size_t c = i + width <= args.channels ? i : args.channels - width;
+      const float* x = args.x + static_cast<ptrdiff_t>(c) * args.x_channel_stride + first;
+      for (size_t k = 0; k < width; ++k, x += args.x_channel_stride) {
+        nan |= run_row(x, strips[k], n, args, p);
+      }
+      planes_to_pixels(strips[0], kStrip, n,
+                       args.y + static_cast<ptrdiff_t>(first) * args.y_pixel_stride + c,
+                       args.y_pixel_stride, width);
     }
   }
   return nan;

@@ -28,6 +28,8 @@ inline void interleave3(Bytes a, Bytes b, Bytes c, uint8_t* y) {
 
 #include "kernels/reorder/rectangles.inc"
 
+bool copy_narrow(const Rectangle&) { return false; }
+
 constexpr Kernel kKernels[] = {{"reorder_s8_8x8_neon", run}};
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <smmintrin.h>
 
+#include <cstring>
+
 #include "base/types.h"
 
 namespace lightkern {
@@ -53,17 +55,57 @@ namespace lightkern {
 struct Columns8 {
   __m128i pair[4];
 };
-[[maybe_unused]] static inline Columns8 transpose8(const uint8_t* x, ptrdiff_t stride) {
+// `load(i)` gives row i in the low half of a vector.
+template <class Load>
+[[maybe_unused]] static inline Columns8 transpose8_rows(Load load) {
   __m128i a[4], b[4];
-  for (int i = 0; i < 4; ++i) {
-    a[i] = _mm_unpacklo_epi8(load_half(x + 2 * i * stride), load_half(x + (2 * i + 1) * stride));
-  }
+  for (int i = 0; i < 4; ++i) a[i] = _mm_unpacklo_epi8(load(2 * i), load(2 * i + 1));
   for (int i = 0; i < 2; ++i) {
     b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
     b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
   }
   return {{_mm_unpacklo_epi32(b[0], b[2]), _mm_unpackhi_epi32(b[0], b[2]),
            _mm_unpacklo_epi32(b[1], b[3]), _mm_unpackhi_epi32(b[1], b[3])}};
+}
+[[maybe_unused]] static inline Columns8 transpose8(const uint8_t* x, ptrdiff_t stride) {
+  return transpose8_rows([&](int i) { return load_half(x + i * stride); });
+}
+
+// The first n of the low 8 bytes, 2 <= n <= 8: two stores that overlap.
+[[maybe_unused]] static inline void store_narrow(uint8_t* y, __m128i v, size_t n) {
+  if (n == 8) return store_half(y, v);
+  const size_t width = n >= 4 ? 4 : 2, rest = n - width;
+  const __m128i shifted = _mm_srl_epi64(v, _mm_cvtsi32_si128(static_cast<int>(8 * rest)));
+  const int32_t low = _mm_cvtsi128_si32(v), high = _mm_cvtsi128_si32(shifted);
+  if (width == 4) {
+    std::memcpy(y, &low, 4);
+    std::memcpy(y + rest, &high, 4);
+  } else {
+    std::memcpy(y, &low, 2);
+    std::memcpy(y + rest, &high, 2);
+  }
+}
+
+// 8 planes of `pixels` bytes, whose rows are readable up to a multiple of 8, to pixels of n bytes,
+// 2 <= n <= 8; what the planes behind the first n hold does not matter.
+[[maybe_unused]] static inline void planes_to_pixels(const uint8_t* planes, ptrdiff_t plane_stride,
+                                                     size_t pixels, uint8_t* y, ptrdiff_t y_stride,
+                                                     size_t n) {
+  for (size_t i = 0; i < pixels; i += 8) {
+    const Columns8 block = transpose8(planes + i, plane_stride);
+    const size_t count = pixels - i < 8 ? pixels - i : 8;
+    for (size_t k = 0; k < count; ++k, y += y_stride) {
+      const __m128i pair = block.pair[k / 2];
+      store_narrow(y, k % 2 ? _mm_srli_si128(pair, 8) : pair, n);
+    }
+  }
+}
+
+// How many of `rows` rows of n bytes may be read 8 bytes wide without leaving the last row.
+[[maybe_unused]] static inline size_t rows_readable_wide(size_t rows, size_t n, ptrdiff_t stride) {
+  if (n >= 8) return rows;
+  const size_t step = static_cast<size_t>(stride), back = (8 - n + step - 1) / step;
+  return rows > back ? rows - back : 0;
 }
 
 }  // namespace lightkern
