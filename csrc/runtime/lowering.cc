@@ -43,19 +43,6 @@ int final_output(const Fused& fused) {
   return fused.node->output;
 }
 
-Epilogue make_epilogue(const LoweringContext& context, const Fused& fused) {
-  Epilogue e{};
-  const auto view = [&](int tensor) { return context.views[static_cast<size_t>(tensor)]; };
-  e.clamp = make_clamp(*fused.node, view(fused.node->output));
-  if (fused.add) {
-    const TensorView conv = view((fused.table ? fused.table : fused.node)->output);
-    const TensorView residual = view(fused.residual);
-    e.add = make_add(*fused.add, conv, residual, view(fused.add->output));
-    e.residual_stride = residual.pixel_stride;
-  }
-  return e;
-}
-
 Step start_step(const Fused& fused) {
   Step step;
   step.name = fused.node->name;

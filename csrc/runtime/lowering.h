@@ -83,10 +83,6 @@ AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorVi
 // Output tensor of the last fused node.
 int final_output(const Fused& fused);
 
-// Epilogue of a fused convolution. `residual` and table pointers are set by the caller, who owns
-// the storage.
-Epilogue make_epilogue(const LoweringContext& context, const Fused& fused);
-
 // Name and op of the step, reads (the node's inputs, then the residual) and writes.
 Step start_step(const Fused& fused);
 
@@ -169,10 +165,6 @@ using Lower = Step (*)(const LoweringContext&, const Fused&);
 
 Step lower_table(const LoweringContext&, const Fused&);
 Step lower_conv2d(const LoweringContext&, const Fused&);
-Step lower_group(const LoweringContext&, const Fused&);  // conv2d with few channels per group
-// Whether lower_group is the better choice for a conv2d; the other is one gemm per group.
-bool prefers_group_kernel(const LoweringContext&, const NodeDesc&);
-Step lower_depthwise(const LoweringContext&, const Fused&);  // conv2d with one filter per channel
 Step lower_linear(const LoweringContext&, const Fused&);
 Step lower_binary(const LoweringContext&, const Fused&);  // add, sub, mul
 Step lower_prelu(const LoweringContext&, const Fused&);

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include "runtime/lowering.h"
-#include "runtime/ops/gemm.h"
+#include "runtime/ops/conv.h"
 
 namespace lightkern {
 namespace {
@@ -13,10 +12,8 @@ namespace {
 struct State {
   const dwconv::Kernel* kernel;
   dwconv::Args args;
-  Epilogue epilogue;
-  std::vector<Act> table;
+  FusedEpilogue epilogue;
   Buffer packed;
-  bool has_residual;
   Split slices, bands;
 };
 
@@ -25,7 +22,7 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
   dwconv::Args args = s.args;
   args.x = io.reads[0];
   args.y = io.write;
-  args.residual = s.has_residual ? io.reads[1] : nullptr;
+  args.residual = s.epilogue.residual(io);
   args.scratch = scratch;
   while (begin < end) {
     const size_t band = begin / s.slices.units, slice = begin % s.slices.units;
@@ -39,7 +36,7 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
   }
 }
 
-dwconv::Geometry geometry_of(const Window& w) {
+dwconv::Geometry geometry_of(const ConvWindow& w) {
   return {w.h,
           w.w,
           w.groups,
@@ -79,22 +76,16 @@ void split(State& s, int block, int rows) {
 
 }  // namespace
 
-Step lower_depthwise(const LoweringContext& context, const Fused& fused) {
-  const NodeDesc& node = *fused.node;
-  const TensorView &x = context.in(node, 0), &y = context.out(node);
+Step lower_depthwise(const LoweringContext& context, const Fused& fused, const ConvWindow& window) {
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
   dwconv::Args& args = state->args;
-  args.geometry = geometry_of(window_of_conv2d(context, fused));
+  args.geometry = geometry_of(window);
+  args.x_zero = context.in(*fused.node, 0).zero_point;
   const dwconv::Geometry& g = args.geometry;
-  const int64_t taps = static_cast<int64_t>(g.kh) * g.kw;
-  const float* weight_scale = node.array<float>("weight_scale", g.c);
-  std::vector<float> multiplier(static_cast<size_t>(g.c));
-  for (size_t c = 0; c < multiplier.size(); ++c)
-    multiplier[c] = x.scale * weight_scale[c] / y.scale;
-  const dwconv::Weights weights = {node.array<int8_t>("weight", g.c * taps),
-                                   node.array<int32_t>("bias", g.c), multiplier.data(),
-                                   x.zero_point};
+  const ConvWeights canonical = weights_of(context, *fused.node, window);
+  const dwconv::Weights weights = {canonical.weight, canonical.bias, canonical.multiplier.data(),
+                                   args.x_zero};
   state->kernel =
       pick_kernel(dwconv::kRegistry, context.options, step,
                   [&](const dwconv::Kernel& kernel) { return kernel.refuses(g, weights); });
@@ -102,18 +93,12 @@ Step lower_depthwise(const LoweringContext& context, const Fused& fused) {
   state->packed = Buffer(kernel.packed_bytes(g), context.options.guard);
   kernel.pack(g, weights, state->packed.as<void>());
 
-  state->epilogue = make_epilogue(context, fused);
-  if (fused.table) {
-    state->table = memory_table(*fused.table);
-    state->epilogue.table = state->table.data();
-  }
-  state->has_residual = fused.add != nullptr;
+  state->epilogue = FusedEpilogue(context, fused);
   args.packed = state->packed.as<void>();
-  args.x_zero = x.zero_point;
-  args.epilogue = &state->epilogue;
+  args.epilogue = &state->epilogue.values;
   split(*state, kernel.block, kernel.rows);
 
-  step.macs = static_cast<double>(g.oh) * g.ow * g.c * static_cast<double>(taps);
+  step.macs = window.macs();
   step.packed_bytes = state->packed.size();
   step.units = state->slices.units * state->bands.units;
   step.scratch = kernel.scratch_bytes(g);

@@ -5,25 +5,22 @@
 // image that a block of output needs are first copied into scratch with the padding around them;
 // that reads every input about kh / sh times, instead of the kh * kw / (sh * sw) times of a copy
 // per window.
-#include "runtime/ops/gemm.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "kernels/gemm/pack.h"
+#include "runtime/ops/conv.h"
 
 namespace lightkern {
 namespace {
 
 struct State {
   const gemm::Kernel* kernel;
-  Window window;
+  ConvWindow window;
   bool copies;             // windows are read from scratch
   ptrdiff_t pixel, pitch;  // bytes between pixels and between lines of what the kernel reads
   std::vector<gemm::Packed> weights;  // per group
-  Epilogue epilogue;
-  std::vector<Act> table;
-  bool has_residual;
+  FusedEpilogue epilogue;
   Act x_zero;
   // A unit is a block of output lines, of pixels in them, and of panels, of one group.
   Split lines, pixels, panels;
@@ -70,7 +67,7 @@ void copy_pixels(const Act* from, ptrdiff_t stride, size_t channels, size_t coun
 
 // The lines and columns that the windows of a block see, with zero points where they see padding.
 void copy_windows(const State& s, const Block& b, const Act* x, Act* scratch) {
-  const Window& w = s.window;
+  const ConvWindow& w = s.window;
   const ptrdiff_t lines = static_cast<ptrdiff_t>(b.y1 - b.y0 - 1) * w.sh + w.kh;
   const ptrdiff_t columns =
       static_cast<ptrdiff_t>(b.x1 - b.x0 - 1) * w.sw + static_cast<ptrdiff_t>(w.kw - 1) * w.dw + 1;
@@ -94,12 +91,12 @@ void copy_windows(const State& s, const Block& b, const Act* x, Act* scratch) {
 
 // All panels of a block against its windows; `windows` is the first window of the block.
 void multiply(const State& s, const Block& b, const Act* windows, Act* y, const Act* residual) {
-  const Window& w = s.window;
+  const ConvWindow& w = s.window;
   gemm::Args args{};
   args.a_stride = s.pixel * w.sw;
   args.m = b.x1 - b.x0;
   args.y_stride = w.y_pixel_stride;
-  args.epilogue = &s.epilogue;
+  args.epilogue = &s.epilogue.values;
   for (size_t p = b.p0; p < b.p1; ++p) {
     args.panel = &s.weights[b.group].panels[p];
     const ptrdiff_t channel =
@@ -108,7 +105,8 @@ void multiply(const State& s, const Block& b, const Act* windows, Act* y, const 
       const ptrdiff_t pixel = static_cast<ptrdiff_t>(line) * w.ow + static_cast<ptrdiff_t>(b.x0);
       args.a = windows + static_cast<ptrdiff_t>(line - b.y0) * w.sh * s.pitch;
       args.y = y + pixel * args.y_stride + channel;
-      args.residual = residual ? residual + pixel * s.epilogue.residual_stride + channel : nullptr;
+      args.residual =
+          residual ? residual + pixel * s.epilogue.values.residual_stride + channel : nullptr;
       s.kernel->run(args);
     }
   }
@@ -116,7 +114,7 @@ void multiply(const State& s, const Block& b, const Act* windows, Act* y, const 
 
 void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byte* scratch) {
   const State& s = *static_cast<const State*>(state);
-  const Window& w = s.window;
+  const ConvWindow& w = s.window;
   Act* lines = reinterpret_cast<Act*>(scratch);
   Block copied{};
   for (size_t unit = begin; unit < end; ++unit) {
@@ -130,20 +128,20 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
       copy_windows(s, b, x, lines);
       copied = b;
     }
-    multiply(s, b, windows, io.write, s.has_residual ? io.reads[1] : nullptr);
+    multiply(s, b, windows, io.write, s.epilogue.residual(io));
   }
 }
 
 // --- planning ------------------------------------------------------------------------------------
 
-bool sees_padding(const Window& w) {
+bool sees_padding(const ConvWindow& w) {
   return w.top > 0 || w.left > 0 ||
          static_cast<int64_t>(w.oh - 1) * w.sh + static_cast<int64_t>(w.kh - 1) * w.dh >= w.h ||
          static_cast<int64_t>(w.ow - 1) * w.sw + static_cast<int64_t>(w.kw - 1) * w.dw >= w.w;
 }
 
 // Runs of inputs that adjoin in memory, in the order of the weights.
-std::vector<gemm::Segment> segments_of(const Window& w, ptrdiff_t pixel, ptrdiff_t line_step) {
+std::vector<gemm::Segment> segments_of(const ConvWindow& w, ptrdiff_t pixel, ptrdiff_t line_step) {
   std::vector<gemm::Segment> segments;
   const bool adjoin = w.kw == 1 || (w.dw == 1 && pixel == w.icg);
   const int parts = adjoin ? 1 : w.kw, length = adjoin ? w.kw * w.icg : w.icg;
@@ -161,7 +159,7 @@ std::vector<gemm::Segment> segments_of(const Window& w, ptrdiff_t pixel, ptrdiff
 void split(State& s, size_t panels_per_group) {
   constexpr size_t kBlockBytes = 24 << 10, kLeastPixels = 48, kUnits = 64;
   constexpr double kLeastMacs = 40000;
-  const Window& w = s.window;
+  const ConvWindow& w = s.window;
   const size_t mr = static_cast<size_t>(s.kernel->tile.mr),
                nr = static_cast<size_t>(s.kernel->tile.nr);
   const size_t oh = static_cast<size_t>(w.oh), ow = static_cast<size_t>(w.ow);
@@ -193,22 +191,15 @@ void split(State& s, size_t panels_per_group) {
 }
 
 void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node) {
-  const Window& w = s.window;
-  const TensorView &x = context.in(node, 0), &y = context.out(node);
+  const ConvWindow& w = s.window;
   const size_t ocg = static_cast<size_t>(w.ocg), k = w.depth();
-  const int64_t channels = static_cast<int64_t>(w.groups) * w.ocg;
-  const int8_t* weight = node.array<int8_t>("weight", channels * static_cast<int64_t>(k));
-  const int32_t* bias = node.array<int32_t>("bias", channels);
-  const float* weight_scale = node.array<float>("weight_scale", channels);
-  std::vector<float> multiplier(static_cast<size_t>(channels));
-  for (size_t c = 0; c < multiplier.size(); ++c)
-    multiplier[c] = x.scale * weight_scale[c] / y.scale;
+  const ConvWeights weights = weights_of(context, node, w);
   for (size_t g = 0; g < static_cast<size_t>(w.groups); ++g) {
-    const gemm::Source source{weight + g * ocg * k,
-                              bias + g * ocg,
-                              multiplier.data() + g * ocg,
+    const gemm::Source source{weights.weight + g * ocg * k,
+                              weights.bias + g * ocg,
+                              weights.multiplier.data() + g * ocg,
                               ocg,
-                              x.zero_point,
+                              context.in(node, 0).zero_point,
                               segments_of(w, s.pixel, s.pitch * (s.copies ? 1 : w.dh)),
                               s.copies};
     s.weights.push_back(gemm::pack(source, s.kernel->tile, s.kernel->pairs, context.options.guard));
@@ -217,7 +208,7 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
 
 }  // namespace
 
-Step lower_gemm(const LoweringContext& context, const Fused& fused, Window window) {
+Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow window) {
   const NodeDesc& node = *fused.node;
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
@@ -253,15 +244,9 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, Window windo
   pack_weights(s, context, node);
 
   s.x_zero = static_cast<Act>(context.in(node, 0).zero_point);
-  s.epilogue = make_epilogue(context, fused);
-  if (fused.table) {
-    s.table = memory_table(*fused.table);
-    s.epilogue.table = s.table.data();
-  }
-  s.has_residual = fused.add != nullptr;
+  s.epilogue = FusedEpilogue(context, fused);
   for (const gemm::Packed& packed : s.weights) step.packed_bytes += packed.storage.size();
-  step.macs = static_cast<double>(window.oh) * window.ow * window.ocg * window.groups *
-              static_cast<double>(window.depth());
+  step.macs = window.macs();
   step.units = static_cast<size_t>(window.groups) * s.lines.units * s.pixels.units * s.panels.units;
   step.state = state;
   step.run = run;

@@ -1,22 +1,18 @@
 // linear: every row of channels is a pixel of a pointwise convolution.
-#include "runtime/ops/gemm.h"
+#include "runtime/ops/conv.h"
 
 namespace lightkern {
 
-Window window_of_linear(const LoweringContext& context, const Fused& fused) {
+Step lower_linear(const LoweringContext& context, const Fused& fused) {
   const TensorView& x = context.in(*fused.node, 0);
   const TensorView& y = context.views[static_cast<size_t>(final_output(fused))];
-  Window w{};
+  ConvWindow w{};
   w.h = w.oh = 1;
   w.w = w.ow = static_cast<int>(x.pixels());
   w.groups = 1, w.icg = x.c, w.ocg = y.c;
   w.kh = w.kw = w.sh = w.sw = w.dh = w.dw = 1;
   w.x_pixel_stride = x.pixel_stride, w.y_pixel_stride = y.pixel_stride;
-  return w;
-}
-
-Step lower_linear(const LoweringContext& context, const Fused& fused) {
-  return lower_gemm(context, fused, window_of_linear(context, fused));
+  return lower_gemm(context, fused, w);
 }
 
 }  // namespace lightkern
