@@ -2,19 +2,10 @@
 // larger windows add such sums in 32 bits.
 #include "kernels/simd/sse41.h"
 
-#include "kernels/avgpool/avgpool.h"
+#include "kernels/avgpool/view.h"
 
 namespace lightkern::avgpool {
 namespace {
-
-// The inputs that one output sees, and what becomes of their sum.
-struct View {
-  const Act* x;
-  ptrdiff_t row, col;  // bytes between taps
-  int rows, cols;
-  int32_t base;  // -(number of inputs) * zero point
-  float multiplier;
-};
 
 // Adds sums of 16 bits to four vectors of 32, in the order of pack_bytes.
 inline void widen_sums(const __m128i sums[2], __m128i acc[4]) {
@@ -51,40 +42,14 @@ inline __m128i mean(const View& v, size_t c, const ByteClamp& clamp, Load load) 
                     scale_round4(acc[2], m, clamp), scale_round4(acc[3], m, clamp), clamp);
 }
 
-inline Act mean_of_one(const View& v, size_t c, const Clamp& clamp) {
-  int32_t acc = v.base;
-  for (int i = 0; i < v.rows; ++i) {
-    for (int j = 0; j < v.cols; ++j) acc += v.x[i * v.row + j * v.col + static_cast<ptrdiff_t>(c)];
-  }
-  return requantize(acc, v.multiplier, clamp);
-}
-
 void run(const Args& args) {
-  const Window& win = args.window;
   const ByteClamp clamp = load_byte_clamp(args.clamp);
-  Act* y = args.y;
-  for (int row = args.row_begin; row < args.row_end; ++row) {
-    const int y0 = row * win.stride_h - win.top;
-    const Taps ky = taps_inside(y0, win.kernel_h, 1, win.h);
-    for (int col = 0; col < args.out_w; ++col, y += args.y_pixel_stride) {
-      const int x0 = col * win.stride_w - win.left;
-      const Taps kx = taps_inside(x0, win.kernel_w, 1, win.w);
-      const int rows = ky.last - ky.first, cols = kx.last - kx.first;
-      const int count = args.include_padding ? win.kernel_h * win.kernel_w : rows * cols;
-      const ptrdiff_t first = static_cast<ptrdiff_t>(y0 + ky.first) * win.w + x0 + kx.first;
-      const View view = {args.x + first * args.x_pixel_stride,
-                         win.w * args.x_pixel_stride,
-                         args.x_pixel_stride,
-                         rows,
-                         cols,
-                         -rows * cols * args.zero_point,
-                         args.scale / static_cast<float>(count)};
-      walk_row(
-          args.channels, true, [&](size_t c) { store16(y + c, mean(view, c, clamp, load16)); },
-          [&](size_t c) { store_half(y + c, mean(view, c, clamp, load_half)); },
-          [&](size_t c) { y[c] = mean_of_one(view, c, args.clamp); });
-    }
-  }
+  for_each_pixel(args, [&](const View& view, Act* y) {
+    walk_row(
+        args.channels, true, [&](size_t c) { store16(y + c, mean(view, c, clamp, load16)); },
+        [&](size_t c) { store_half(y + c, mean(view, c, clamp, load_half)); },
+        [&](size_t c) { y[c] = mean_of_one(view, c, args.clamp); });
+  });
 }
 
 constexpr Kernel kKernels[] = {{"avgpool_s8_16_sse41", run}};
