@@ -201,24 +201,46 @@ template <class Wide, class Narrow, class One>
   for (; i < n; ++i) one(i);
 }
 
-// The tail of the epilogue over a row of n values just written: table, then residual (null: none).
-[[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
-                                                   const Epilogue& e) {
-  if (e.table) {
-    int i = 0;
-    if (n >= 32) {
-      const TableVec table = load_table(e.table);
-      for (; i + 16 <= n; i += 16) vst1q_s8(y + i, lookup16(vld1q_s8(y + i), table));
+// The table over rows of n values each, in place.
+[[maybe_unused]] static inline void apply_table_rows(Act* y, ptrdiff_t stride, size_t rows, int n,
+                                                     const Act* table) {
+  if (rows * static_cast<size_t>(n) < 32) {  // loading the table would take longer
+    for (; rows > 0; --rows, y += stride) {
+      for (int i = 0; i < n; ++i) y[i] = table[static_cast<uint8_t>(y[i])];
     }
-    for (; i < n; ++i) y[i] = e.table[static_cast<uint8_t>(y[i])];
+    return;
   }
+  const TableVec t = load_table(table);
+  for (; rows > 0; --rows, y += stride) {
+    int i = 0;
+    for (; i + 16 <= n; i += 16) vst1q_s8(y + i, lookup16(vld1q_s8(y + i), t));
+    if (i + 8 <= n) {
+      store8(y + i, lookup16(load8(y + i), t));
+      i += 8;
+    }
+    for (; i < n; ++i) y[i] = table[static_cast<uint8_t>(y[i])];
+  }
+}
+
+// The tail of the epilogue over rows of n values just written: table, then residual (null: none).
+[[maybe_unused]] static inline void apply_tail_rows(Act* y, ptrdiff_t stride, const Act* residual,
+                                                    size_t rows, int n, const Epilogue& e) {
+  if (e.table) apply_table_rows(y, stride, rows, n, e.table);
   if (!residual) return;
   const AddVec p = load_add(e.add);
-  walk_row(
-      static_cast<size_t>(n), false,
-      [&](size_t i) { vst1q_s8(y + i, add16(vld1q_s8(y + i), vld1q_s8(residual + i), p)); },
-      [&](size_t i) { store8(y + i, add16(load8(y + i), load8(residual + i), p)); },
-      [&](size_t i) { y[i] = requantize_add(y[i], residual[i], e.add); });
+  for (; rows > 0; --rows, y += stride, residual += e.residual_stride) {
+    walk_row(
+        static_cast<size_t>(n), false,
+        [&](size_t i) { vst1q_s8(y + i, add16(vld1q_s8(y + i), vld1q_s8(residual + i), p)); },
+        [&](size_t i) { store8(y + i, add16(load8(y + i), load8(residual + i), p)); },
+        [&](size_t i) { y[i] = requantize_add(y[i], residual[i], e.add); });
+  }
+}
+
+// One row of it.
+[[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
+                                                   const Epilogue& e) {
+  apply_tail_rows(y, 0, residual, 1, n, e);
 }
 
 // Epilogue over a row of n accumulators in memory.
