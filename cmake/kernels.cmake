@@ -33,6 +33,16 @@ endforeach()
 set(LIGHTKERN_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
     -fno-asynchronous-unwind-tables -fno-threadsafe-statics)
 
+# A CPU without VNNI can still run these levels' kernels: the same files, compiled to AVX2 through the emulated intrinsics
+# of SIMDe (pip install cmeel-simde). The machine code of the real levels is built too, but not linked.
+option(LIGHTKERN_EMULATE_VNNI "Run the kernels of the VNNI levels through SIMDe; for tests" OFF)
+if(LIGHTKERN_EMULATE_VNNI)
+  execute_process(COMMAND ${Python_EXECUTABLE} -c "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    OUTPUT_VARIABLE site_packages OUTPUT_STRIP_TRAILING_WHITESPACE)
+  find_path(LIGHTKERN_SIMDE simde/x86/avx512.h HINTS ${site_packages}/cmeel.prefix/include REQUIRED)
+  set_source_files_properties(csrc/base/cpu.cc PROPERTIES COMPILE_DEFINITIONS LIGHTKERN_EMULATE_VNNI)
+endif()
+
 file(GLOB LIGHTKERN_OP_FOLDERS LIST_DIRECTORIES true CONFIGURE_DEPENDS csrc/kernels/*)
 set(LIGHTKERN_KERNEL_OBJECTS "")
 set(registry "// Written by cmake/kernels.cmake from the files below csrc/kernels.\n#include \"kernels/registry.h\"\n")
@@ -62,7 +72,16 @@ foreach(folder IN LISTS LIGHTKERN_OP_FOLDERS)
       add_library(lightkern_${op}_${isa} OBJECT ${folder}/${isa}.cc)
       target_include_directories(lightkern_${op}_${isa} PRIVATE csrc)
       target_compile_options(lightkern_${op}_${isa} PRIVATE ${LIGHTKERN_KERNEL_FLAGS} ${LIGHTKERN_FLAGS_${isa}})
-      list(APPEND LIGHTKERN_KERNEL_OBJECTS $<TARGET_OBJECTS:lightkern_${op}_${isa}>)
+      set(linked lightkern_${op}_${isa})
+      if(LIGHTKERN_EMULATE_VNNI AND isa MATCHES "vnni$")
+        set(linked emulated_${op}_${isa})
+        add_library(${linked} OBJECT ${folder}/${isa}.cc)
+        target_include_directories(${linked} PRIVATE csrc)
+        target_include_directories(${linked} SYSTEM PRIVATE ${LIGHTKERN_SIMDE})
+        target_compile_options(${linked} PRIVATE ${LIGHTKERN_KERNEL_FLAGS} ${LIGHTKERN_FLAGS_avx2} -Wno-psabi
+          -include ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/simd/emulated_vnni.h)
+      endif()
+      list(APPEND LIGHTKERN_KERNEL_OBJECTS $<TARGET_OBJECTS:${linked}>)
       string(APPEND declarations "extern const Table ${isa};\n")
       string(APPEND entries "    {Isa::${isa}, &${isa}},\n")
     endif()

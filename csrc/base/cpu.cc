@@ -20,7 +20,8 @@ constexpr Isa kAll[] = {
 };
 
 struct Features {
-  bool sse41 = false, avx2 = false, neon = false, neondot = false;
+  bool sse41 = false, avx2 = false, avxvnni = false, avx512vnni = false, neon = false,
+       neondot = false;
 };
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -34,8 +35,15 @@ Features detect() noexcept {
   if (!osxsave || !avx) return f;
   unsigned low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  const bool ymm_saved = (low & 6) == 6;
-  if (ymm_saved && __get_cpuid_count(7, 0, &a, &b, &c, &d)) f.avx2 = b >> 5 & 1;
+  const bool ymm_saved = (low & 6) == 6, zmm_saved = (low & 0xE6) == 0xE6;
+  if (!ymm_saved || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
+  f.avx2 = b >> 5 & 1;
+  const unsigned parts = b >> 16 & b >> 30 & b >> 31;  // AVX512F, BW, VL
+  f.avx512vnni = f.avx2 && zmm_saved && (parts & 1) && (c >> 11 & 1);
+  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) f.avxvnni = f.avx2 && (a >> 4 & 1);
+#ifdef LIGHTKERN_EMULATE_VNNI
+  f.avxvnni = f.avx512vnni = f.avx2;  // cmake/kernels.cmake: compiled to AVX2 through SIMDe
+#endif
   return f;
 }
 #elif defined(__aarch64__) && defined(__linux__)
@@ -74,6 +82,10 @@ const char* isa_name(Isa isa) noexcept {
 bool cpu_has(Isa isa) noexcept {
   static const Features features = detect();
   switch (isa) {
+    case Isa::avx512vnni:
+      return features.avx512vnni;
+    case Isa::avxvnni:
+      return features.avxvnni;
     case Isa::avx2:
       return features.avx2;
     case Isa::sse41:

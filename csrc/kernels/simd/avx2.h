@@ -1,5 +1,6 @@
 // What several ops share on AVX2: requantization and the epilogue, bit for bit as in
-// kernels/requant.h. Static functions only; include from <isa>.cc files of this level alone.
+// kernels/requant.h. Static functions only; include from <isa>.cc files of this level and of
+// those above alone.
 #pragma once
 
 #include <immintrin.h>
