@@ -5,76 +5,10 @@
 #include "kernels/simd/avx2.h"
 
 #include "kernels/gconv/gconv.h"
+#include "kernels/gconv/ymm.inc"
 
 namespace lightkern::gconv {
 namespace {
-
-template <int lanes, int chunk, int registers>
-void finish_lanes(const int32_t (*acc)[registers], const float* multiplier, const Clamp& clamp,
-                  Act* y);
-
-inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-
-struct Shared {
-  using Vec = __m256i;
-  using Acc = __m256i;
-  static Vec load(const std::byte* p) { return load256(p); }
-  static Acc load_acc(const std::byte* p) { return load256(p); }
-
-  // Requantizes two quads: outputs o..o+3 of group `low` and of group `high`.
-  static __m256i quads(__m256i acc, const float* multiplier, int low, int high,
-                       const ClampVec& clamp) {
-    const __m256 m =
-        _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(multiplier + 4 * low)),
-                             _mm_loadu_ps(multiplier + 4 * high), 1);
-    return requantize8(acc, m, clamp);
-  }
-
-  template <int lanes, int chunk>
-  static void finish(const Acc* acc, const float* m, const Clamp& limits, const ClampVec& clamp,
-                     Act* y) {
-    if constexpr (chunk == 4 && lanes == 1) {  // transpose: 8 groups of one lane
-      const __m256i t0 = _mm256_unpacklo_epi32(acc[0], acc[1]),
-                    t1 = _mm256_unpackhi_epi32(acc[0], acc[1]);
-      const __m256i t2 = _mm256_unpacklo_epi32(acc[2], acc[3]),
-                    t3 = _mm256_unpackhi_epi32(acc[2], acc[3]);
-      const __m256i a = quads(_mm256_unpacklo_epi64(t0, t2), m, 0, 4, clamp);
-      const __m256i b = quads(_mm256_unpackhi_epi64(t0, t2), m, 1, 5, clamp);
-      const __m256i c = quads(_mm256_unpacklo_epi64(t1, t3), m, 2, 6, clamp);
-      const __m256i d = quads(_mm256_unpackhi_epi64(t1, t3), m, 3, 7, clamp);
-      const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), bytes);
-    } else if constexpr (chunk == 4 && lanes == 2) {
-      const __m256 h0 = _mm256_castsi256_ps(
-          _mm256_hadd_epi32(acc[0], acc[1]));  // o0 of groups 0, 1, o1 of 0, 1 | 2, 3
-      const __m256 h1 = _mm256_castsi256_ps(_mm256_hadd_epi32(acc[2], acc[3]));
-      const __m256i a = quads(_mm256_castps_si256(_mm256_shuffle_ps(h0, h1, 0x88)), m, 0, 2, clamp);
-      const __m256i b = quads(_mm256_castps_si256(_mm256_shuffle_ps(h0, h1, 0xDD)), m, 1, 3, clamp);
-      const __m256i words = _mm256_packs_epi32(a, b);
-      _mm_storeu_si128(
-          reinterpret_cast<__m128i*>(y),
-          _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
-    } else if constexpr (chunk == 4) {
-      const __m256i h0 = _mm256_hadd_epi32(acc[0], acc[1]), h1 = _mm256_hadd_epi32(acc[2], acc[3]);
-      const __m256i a = quads(_mm256_hadd_epi32(h0, h1), m, 0, 1, clamp);
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(y), pack8(a));
-    } else if constexpr (chunk == 2 && lanes == 1) {
-      const __m256i a =
-          quads(_mm256_unpacklo_epi32(acc[0], acc[1]), m, 0, 2, clamp);  // groups 0, 1 | 4, 5
-      const __m256i b =
-          quads(_mm256_unpackhi_epi32(acc[0], acc[1]), m, 1, 3, clamp);  // groups 2, 3 | 6, 7
-      const __m256i words = _mm256_packs_epi32(a, b);
-      _mm_storeu_si128(
-          reinterpret_cast<__m128i*>(y),
-          _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
-    } else {
-      alignas(32) int32_t lane[chunk][8];
-      for (int o = 0; o < chunk; ++o)
-        _mm256_store_si256(reinterpret_cast<__m256i*>(lane[o]), acc[o]);
-      finish_lanes<lanes, chunk, 8>(lane, m, limits, y);
-    }
-  }
-};
 
 // A register of bytes never holds pairs of columns: its lanes are four wide (pack.cc refuses).
 struct Byte : Shared {
