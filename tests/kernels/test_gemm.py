@@ -93,6 +93,25 @@ def test_coupled_steps(kernel: str, x: str) -> None:
         check(model, inputs(model, rng, x), kernel=kernel)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("unit", [4, 8])
+def test_steps_coupled_for_half_of_the_channels(kernel: str, unit: int) -> None:
+    """Steps whose weights are small in one half (`unit` channels) of a panel, in both or in none."""
+    rng = np.random.default_rng(10)
+    half = np.arange(4 * unit) // unit % 2
+    for k, extreme in itertools.product([16, 52, 96], [True, False]):
+        net = Net(rng, Style(spread=4.0))
+        name = net.linear(net.input((6, k)), half.size)
+        small = rng.choice([32, -32] if extreme else range(-32, 33), (half.size, k))
+        large = rng.choice([64, -64] if extreme else range(-64, 65), (half.size, k))
+        kind = rng.integers(0, 4, k // 4).repeat(4)  # 0: small in half 0, 1: small in half 1, 2: in both, 3: in none
+        is_small = (kind == half[:, None]) | (kind == 2)
+        net.nodes[-1].params["weight"] = np.where(is_small, small, large).astype(np.int8)
+        model = net.model(name)
+        for x in INPUTS:
+            check(model, inputs(model, rng, x), kernel=kernel)
+
+
 WINDOWS: list[dict[str, Any]] = [
     {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1, 1, 1)},
     {"kernel": (3, 3), "stride": (2, 2), "padding": (0, 0, 1, 1)},

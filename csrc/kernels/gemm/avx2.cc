@@ -16,6 +16,23 @@
 namespace lightkern::gemm {
 namespace {
 
+// Adds the products of two steps, x with weights [vectors] and x2 with the next [vectors]. Where
+// they are a couple, in 16 bits first.
+template <int vectors, bool low_couple, bool high_couple>
+[[gnu::always_inline]] inline void add_two(__m256i x, __m256i x2, const __m256i* w, __m256i* acc) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int v = 0; v < vectors; ++v) {
+    const __m256i pairs = _mm256_maddubs_epi16(x, _mm256_load_si256(w + v));
+    const __m256i pairs2 = _mm256_maddubs_epi16(x2, _mm256_load_si256(w + vectors + v));
+    if (v == 0 ? low_couple : high_couple) {
+      acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(_mm256_add_epi16(pairs, pairs2), ones));
+    } else {
+      acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(pairs, ones));
+      acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(pairs2, ones));
+    }
+  }
+}
+
 // `tiles` times `rows` rows of 8 * vectors channels, the panel's width, to sums [tiles * rows][8 *
 // vectors]. A function of its own, so that the loop over steps has all registers.
 template <int rows, int vectors>
@@ -36,21 +53,22 @@ template <int rows, int vectors>
     const __m256i* w = reinterpret_cast<const __m256i*>(panel.weights);
     const int32_t* offset = panel.offsets;
     const __m256i* next = w + panel.steps * vectors;  // about where the next panel starts
-    const int32_t* const singles = offset + 2 * panel.couples;
-    for (; offset != singles; offset += 2, w += 2 * vectors) {
-      const Act *at = a + offset[0], *at2 = a + offset[1];
-      prefetch(next);
-      prefetch(next + vectors);
-      next += 2 * vectors;
-      for (int r = 0; r < rows; ++r) {
-        const __m256i x = broadcast4(at + row[r]), x2 = broadcast4(at2 + row[r]);
-        for (int v = 0; v < vectors; ++v) {
-          const __m256i pairs =
-              _mm256_add_epi16(_mm256_maddubs_epi16(x, _mm256_load_si256(w + v)),
-                               _mm256_maddubs_epi16(x2, _mm256_load_si256(w + vectors + v)));
-          acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(pairs, ones));
+    // Twos of steps, which one of these adds per row to its accumulators.
+    const auto add_twos = [&](uint32_t twos, auto add) {
+      for (; twos > 0; --twos, offset += 2, w += 2 * vectors) {
+        const Act *at = a + offset[0], *at2 = a + offset[1];
+        prefetch(next);
+        prefetch(next + vectors);
+        next += 2 * vectors;
+        for (int r = 0; r < rows; ++r) {
+          add(broadcast4(at + row[r]), broadcast4(at2 + row[r]), w, acc[r]);
         }
       }
+    };
+    add_twos(panel.couples.all, add_two<vectors, true, true>);
+    if (vectors == 2) {
+      add_twos(panel.couples.low, add_two<vectors, true, false>);
+      add_twos(panel.couples.high, add_two<vectors, false, true>);
     }
     const int32_t* const end = panel.offsets + panel.steps;
     for (; offset != end; ++offset, w += vectors) {

@@ -22,8 +22,8 @@ enum class WeightFormat { kDense };
 //             negative ones to at least -128. The packer moves what exceeds that into additional
 //             steps, so that the kernel needs to know nothing of it.
 //   kCoupled  the same, and it can add the pairs of two steps in 16 bits before it widens them. The
-//             packer looks for steps that together stay within the bound, and puts such couples
-//             first.
+//             packer looks for steps that together stay within the bound, in all channels of the
+//             panel or in those of one half, and puts such couples first.
 enum class PairRule { kAny, kExact, kCoupled };
 
 struct Tile {
@@ -31,6 +31,13 @@ struct Tile {
   int kr;       // depth of one step
   int nr_unit;  // the last panel is as wide as the channels left, rounded up to this
   int zip = 1;  // steps whose weights lie together per channel
+};
+
+// How many twos of steps, from the first step of a panel on, may be added in 16 bits: first those
+// that may in every channel, then those that may only in channels 0 .. nr_unit - 1, then those that
+// may only in the others (there are none of these two kinds unless the panel is 2 * nr_unit wide).
+struct Couples {
+  uint32_t all = 0, low = 0, high = 0;
 };
 
 // Packed weights of one panel. `width` channels are stored, of which `n` exist; others are zero.
@@ -42,8 +49,8 @@ struct Panel {
   const int32_t* bias;      // [width], effective: bias - x_zero * sum(weights)
   const float* multiplier;  // [width]
   uint32_t steps;
-  uint32_t lead;     // the first `lead` offsets are 0, kr, 2 * kr, ...
-  uint32_t couples;  // the first 2 * couples steps may be added in twos, in 16 bits
+  uint32_t lead;  // the first `lead` offsets are 0, kr, 2 * kr, ...
+  Couples couples;
   uint32_t width, n;
   // |accumulator * multiplier| < 2^31 whatever the inputs: no conversion to int32 can overflow
   bool bounded;

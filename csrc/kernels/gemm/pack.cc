@@ -145,10 +145,13 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     draft.step_bytes = draft.width * kr;
     copy_main_steps(source, steps, first, n, kr, k, draft);
     if (pairs != PairRule::kAny) split_pairs(steps, draft);
-    const size_t couples = pairs == PairRule::kCoupled ? couple_steps(draft) : 0;
+    const Couples couples = pairs == PairRule::kCoupled
+                                ? couple_steps(draft, static_cast<size_t>(tile.nr_unit))
+                                : Couples{};
+    const size_t twos = size_t{couples.all} + couples.low + couples.high;
     if (tile.zip > 1) zip_steps(draft, kr, static_cast<size_t>(tile.zip));
 
-    const bool own_offsets = draft.offsets.size() > steps.size() || couples > 0;
+    const bool own_offsets = draft.offsets.size() > steps.size() || twos > 0;
     Place place;
     place.weights = reserve(draft.weights.size());
     place.offsets = own_offsets ? reserve(draft.offsets.size() * sizeof(int32_t)) : common_offsets;
@@ -158,12 +161,12 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     Panel panel{};
     panel.steps = static_cast<uint32_t>(draft.offsets.size());
     panel.lead = count_lead(draft.offsets, tile.kr);
-    panel.couples = static_cast<uint32_t>(couples);
+    panel.couples = couples;
     panel.width = static_cast<uint32_t>(draft.width);
     panel.n = static_cast<uint32_t>(n);
     packed.panels.push_back(panel);
     packed.steps += draft.offsets.size();
-    packed.couples += couples;
+    packed.couples += twos;
     packed.extra_steps += draft.offsets.size() - steps.size();
     drafts.push_back(std::move(draft));
   }

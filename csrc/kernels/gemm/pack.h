@@ -29,8 +29,8 @@ struct Source {
 struct Packed {
   Buffer storage;
   std::vector<Panel> panels;
-  size_t steps = 0;  // of all panels
-  size_t couples = 0;
+  size_t steps = 0;        // of all panels
+  size_t couples = 0;      // of all kinds
   size_t extra_steps = 0;  // of these, only there to make pairs exact
 };
 

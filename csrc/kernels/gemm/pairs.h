@@ -8,12 +8,14 @@
 // PairRule::kCoupled: then steps are sorted. Couples, whose pairs could be added in 16 bits, come
 // first, single steps last. Whether two steps fit depends on nothing but their weights, since a
 // step may lie anywhere in the row: among the many steps of a deep layer nearly each finds a
-// partner.
+// partner. In shallower layers many find one for half of the channels only; these come between.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "kernels/gemm/gemm.h"
 
 namespace lightkern::gemm {
 
@@ -38,7 +40,7 @@ struct Draft {
 // not.
 void split_pairs(const std::vector<Step>& steps, Draft& draft);
 
-// Sorts the steps of a panel of depth 4, couples first. Returns the number of couples.
-size_t couple_steps(Draft& draft);
+// Sorts the steps of a panel of depth 4 as Couples has them. `nr_unit` is the tile's.
+Couples couple_steps(Draft& draft, size_t nr_unit);
 
 }  // namespace lightkern::gemm

@@ -29,6 +29,23 @@ inline __m128i broadcast4(const Act* a) {
   return _mm_shuffle_epi32(_mm_cvtsi32_si128(bytes), 0);
 }
 
+// Adds the products of two steps, x with weights [vectors] and x2 with the next [vectors]. Where
+// they are a couple, in 16 bits first.
+template <int vectors, bool low_couple, bool high_couple>
+[[gnu::always_inline]] inline void add_two(__m128i x, __m128i x2, const __m128i* w, __m128i* acc) {
+  const __m128i ones = _mm_set1_epi16(1);
+  for (int v = 0; v < vectors; ++v) {
+    const __m128i pairs = _mm_maddubs_epi16(x, _mm_load_si128(w + v));
+    const __m128i pairs2 = _mm_maddubs_epi16(x2, _mm_load_si128(w + vectors + v));
+    if (v == 0 ? low_couple : high_couple) {
+      acc[v] = _mm_add_epi32(acc[v], _mm_madd_epi16(_mm_add_epi16(pairs, pairs2), ones));
+    } else {
+      acc[v] = _mm_add_epi32(acc[v], _mm_madd_epi16(pairs, ones));
+      acc[v] = _mm_add_epi32(acc[v], _mm_madd_epi16(pairs2, ones));
+    }
+  }
+}
+
 // `tiles` times `rows` rows of 4 * vectors channels, the panel's width, to sums [tiles * rows][4 *
 // vectors]. A function of its own, so that the loop over steps has all registers.
 template <int rows, int vectors>
@@ -43,18 +60,19 @@ template <int rows, int vectors>
     }
     const __m128i* w = reinterpret_cast<const __m128i*>(panel.weights);
     const int32_t* offset = panel.offsets;
-    const int32_t* const singles = offset + 2 * panel.couples;
-    for (; offset != singles; offset += 2, w += 2 * vectors) {
-      const Act *at = a + offset[0], *at2 = a + offset[1];
-      for (int r = 0; r < rows; ++r) {
-        const __m128i x = broadcast4(at + r * a_stride), x2 = broadcast4(at2 + r * a_stride);
-        for (int v = 0; v < vectors; ++v) {
-          const __m128i pairs =
-              _mm_add_epi16(_mm_maddubs_epi16(x, _mm_load_si128(w + v)),
-                            _mm_maddubs_epi16(x2, _mm_load_si128(w + vectors + v)));
-          acc[r][v] = _mm_add_epi32(acc[r][v], _mm_madd_epi16(pairs, ones));
+    // Twos of steps, which one of these adds per row to its accumulators.
+    const auto add_twos = [&](uint32_t twos, auto add) {
+      for (; twos > 0; --twos, offset += 2, w += 2 * vectors) {
+        const Act *at = a + offset[0], *at2 = a + offset[1];
+        for (int r = 0; r < rows; ++r) {
+          add(broadcast4(at + r * a_stride), broadcast4(at2 + r * a_stride), w, acc[r]);
         }
       }
+    };
+    add_twos(panel.couples.all, add_two<vectors, true, true>);
+    if (vectors == 2) {
+      add_twos(panel.couples.low, add_two<vectors, true, false>);
+      add_twos(panel.couples.high, add_two<vectors, false, true>);
     }
     const int32_t* const end = panel.offsets + panel.steps;
     for (; offset != end; ++offset, w += vectors) {
