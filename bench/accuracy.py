@@ -16,13 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from cases import imagenet_case
-from peers import CONTENDERS, UNFUSED, Contender, UnavailableError, contenders, prepared
 from pictures import network_inputs, picture_set
 from zoo.imagenet import IMAGENET
+
+from lightkern.compare.contenders import CONTENDERS, UNFUSED, Contender, UnavailableError, contenders, prepared
+from lightkern.compare.race import closeness, outputs
 
 __all__ = ["Accuracy", "judge", "logits", "table"]
 
 Array = npt.NDArray[Any]
+
+WITHOUT_FILES = ("litert float", "litert int8", "onnxruntime given int8", "openvino given int8")
+"""The TFLite files have other weights, and no int8 file is given."""
 
 FLOAT = next(c for c in CONTENDERS if c.name == "onnxruntime float")
 
@@ -55,10 +60,7 @@ class Accuracy:
 
 def logits(contender: Contender, name: str, inputs: Array, threads: int) -> Array:
     """Outputs of a contender, one picture at a time: float32 [n, 1000]."""
-    runner = prepared(contender, imagenet_case(name), threads)
-    # Copies, because a runtime may reuse the memory of its output.
-    rows = [runner.run(runner.convert(inputs[i : i + 1])).copy() for i in range(len(inputs))]
-    return np.concatenate(rows).astype(np.float32)
+    return outputs(prepared(contender, imagenet_case(name), threads), inputs)
 
 
 def judge(name: str, contender: Contender, wanted: Array, got: Array) -> Accuracy:
@@ -66,8 +68,6 @@ def judge(name: str, contender: Contender, wanted: Array, got: Array) -> Accurac
     pictures = picture_set()
     count = len(pictures.labels)
     same = wanted[count:].argmax(1) == got[count:].argmax(1)
-    noise = float(np.square(wanted[count:] - got[count:], dtype=np.float64).sum())
-    signal = float(np.square(wanted[count:], dtype=np.float64).sum())
     return Accuracy(
         name,
         contender.name,
@@ -76,7 +76,7 @@ def judge(name: str, contender: Contender, wanted: Array, got: Array) -> Accurac
         pictures=count,
         agreement=float(same.mean()),
         unseen_agreement=float(same[pictures.unseen].mean()),
-        sqnr=float("inf") if noise == 0 else float(10 * np.log10(signal / noise)),
+        sqnr=closeness(wanted[count:], got[count:]).sqnr,
     )
 
 
@@ -104,7 +104,7 @@ def main() -> None:
         labelled, crops, _ = network_inputs(name)
         inputs = np.concatenate([labelled, crops])
         wanted = logits(FLOAT, name, inputs, arguments.threads)
-        others = [c for c in contenders(arguments.contenders) if c is not FLOAT and not c.name.startswith("litert")]
+        others = [c for c in contenders(arguments.contenders) if c is not FLOAT and c.name not in WITHOUT_FILES]
         others += [UNFUSED] if not arguments.contenders else []
         rows.append(judge(name, FLOAT, wanted, wanted))
         for contender in others:

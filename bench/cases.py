@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from packages import cached
-from peers import Case
+from packages import cache_folder, cached
 from pictures import network_inputs
 
-__all__ = ["ZOO", "imagenet_case", "zoo_case", "zoo_input"]
+from lightkern.compare.contenders import Case
+
+__all__ = ["ZOO", "imagenet_case", "network_case", "zoo_case", "zoo_input"]
 
 Array = npt.NDArray[Any]
 
 ZOO = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2", "efficientnet_lite0")
 """Networks with seeded weights; their names are known without importing torch."""
+
+
+TFLITE_VARIABLE = "LIGHTKERN_BENCH_TFLITE"
+
+
+def network_case(name: str, onnx: Path, calibration: Callable[[], Array]) -> Case:
+    """A network whose derived files stay in the cache, with its TFLite file where there is one."""
+    folder = os.environ.get(TFLITE_VARIABLE)
+    tflite = Path(folder) / f"{name}.tflite" if folder else None
+    return Case(name, cache_folder(), onnx, calibration, tflite=tflite if tflite and tflite.is_file() else None)
 
 
 def zoo_case(name: str) -> Case:
@@ -26,14 +40,15 @@ def zoo_case(name: str) -> Case:
 
         export_onnx(seeded(name), path)
 
-    return Case(name, cached(f"{name}.onnx", export), functools.partial(_calibration, "mobilenet_v2_imagenet"))
+    calibration = functools.partial(_calibration, "mobilenet_v2_imagenet")
+    return network_case(name, cached(f"{name}.onnx", export), calibration)
 
 
 def imagenet_case(name: str) -> Case:
     """A network of `zoo.imagenet.IMAGENET`."""
     from zoo.imagenet import imagenet_path
 
-    return Case(name, imagenet_path(name), functools.partial(_calibration, name))
+    return network_case(name, imagenet_path(name), functools.partial(_calibration, name))
 
 
 def _calibration(name: str) -> Array:

@@ -30,8 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def run_race(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """``run_race(key, case, x, threads)``: the interleaved race of a network, run once per session."""
-    from latency import race
-    from peers import contenders
+    from lightkern.compare.contenders import contenders
+    from lightkern.compare.race import race
 
     finished: dict[tuple[str, int], Any] = {}
 
@@ -51,8 +51,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     races = config.stash[RACES]
     if not races:
         return
-    from latency import summary, table
     from layers import LAYERS, REPEATS, layer_table
+
+    from lightkern.compare.race import summary, table
 
     terminalreporter.section("interleaved races (quote these)")
     by_name = {race.model: race for race in races}

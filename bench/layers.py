@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from interleave import Timing
-from latency import OURS, Race
-from packages import cached
-from peers import Case
+from packages import cache_folder, cached
+
+from lightkern.compare.contenders import Case
+from lightkern.compare.interleave import Timing
+from lightkern.compare.race import OURS, Race
 
 __all__ = ["LAYERS", "REPEATS", "Layer", "layer_case", "layer_input", "layer_seconds", "layer_table"]
 
@@ -208,7 +209,7 @@ def layer_case(name: str, repeats: int) -> Case:
     """The network of a key of `LAYERS` with a number of layers."""
     layer = LAYERS[name]
     path = cached(f"layers/{name}x{repeats}.onnx", functools.partial(_write, layer, repeats))
-    return Case(f"{name}x{repeats}", path, functools.partial(_normal, 4, layer))
+    return Case(f"{name}x{repeats}", cache_folder(), path, functools.partial(_normal, 4, layer))
 
 
 def layer_seconds(short: Timing, long: Timing) -> float:

@@ -13,6 +13,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from lightkern.compare.contenders import derived
+
 __all__ = ["cache_folder", "cached", "read_from_package"]
 
 CACHE_VARIABLE = "LIGHTKERN_BENCH_CACHE"
@@ -27,16 +29,7 @@ def cache_folder() -> Path:
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
     """Path of a cached file, made by ``make(path)`` on first use; an interrupted run leaves no half-written file."""
-    path = cache_folder() / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
-        try:
-            make(partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    return path
+    return derived(cache_folder() / name, make)
 
 
 def read_from_package(requirement: str, matches: Callable[[str], bool]) -> dict[str, bytes]:

@@ -23,7 +23,9 @@ from typing import Any
 
 from cases import ZOO, zoo_case, zoo_input
 from packages import cached
-from peers import UnavailableError, compressed_model, pin
+
+from lightkern.compare.affinity import pin
+from lightkern.compare.contenders import UnavailableError, compressed_model
 
 __all__ = ["LayerRate", "ceilings", "draw", "rates", "shares", "table"]
 
@@ -187,7 +189,7 @@ def main() -> None:
             print(table(name, networks[name]), end="\n\n", flush=True)
         if arguments.picture:
             draw(networks, limits, arguments.picture)
-    except UnavailableError as error:
+    except (UnavailableError, ValueError) as error:
         sys.exit(str(error))
     if arguments.json:
         content = {name: [asdict(r) for r in rows] for name, rows in networks.items()}

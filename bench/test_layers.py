@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from latency import OURS, ready
 from layers import LAYERS, REPEATS, layer_case, layer_input, layer_seconds
-from peers import CONTENDERS, Contender, UnavailableError
+
+from lightkern.compare.contenders import CONTENDERS, Contender, UnavailableError
+from lightkern.compare.race import OURS, ready
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -26,7 +27,7 @@ def test_layer(name: str, contender: Contender, benchmark: Any, run_race: Callab
         if contender.name not in long.timings:
             pytest.skip(long.skipped.get(contender.name, "not among --contenders"))
         run = ready(contender, layer_case(name, REPEATS[1]), x, 1)
-    except UnavailableError as error:
+    except (UnavailableError, ValueError) as error:
         pytest.skip(str(error))
     seconds = {c: layer_seconds(short.timings[c], long.timings[c]) for c in long.timings}
     benchmark.group = name

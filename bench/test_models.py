@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from cases import ZOO, zoo_case, zoo_input
-from latency import OURS, ready
-from peers import CONTENDERS, Contender, UnavailableError, pin
+
+from lightkern.compare.affinity import pin
+from lightkern.compare.contenders import CONTENDERS, Contender, UnavailableError
+from lightkern.compare.race import OURS, ready
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -28,7 +30,7 @@ def test_latency(name: str, threads: int, contender: Contender, benchmark: Any, 
         if contender.name not in result.timings:
             pytest.skip(result.skipped.get(contender.name, "not among --contenders"))
         run = ready(contender, case, x, threads)
-    except UnavailableError as error:
+    except (UnavailableError, ValueError) as error:
         pytest.skip(str(error))
     pin(1)
     timing = result.timings[contender.name]

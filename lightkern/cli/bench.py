@@ -12,8 +12,10 @@ import numpy as np
 
 from ..model import Model
 from ..session import Session, isa_levels
+from .compare import CompareOptions, compare_options
+from .compare import compare as run_comparison
 from .files import load_model
-from .options import EXISTING_FILE, isa, repeat, threads
+from .options import EXISTING_FILE, isa, preprocess, repeat, threads
 from .output import (
     bytes_text,
     count_text,
@@ -44,9 +46,25 @@ def random_inputs(model: Model, batch: int) -> dict[str, Any]:
 @isa
 @click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Examples per run.")
 @repeat(50)
+@compare_options
+@preprocess
 @output_options
-def bench(model: Path, threads: int, isa: str | None, batch: int, repeat: int, as_json: bool) -> None:
-    """Time the int8 MODEL on random inputs: load, plan and run."""
+def bench(
+    model: Path, threads: int, isa: str | None, batch: int, repeat: int, compare: bool, as_json: bool, **rest: Any
+) -> None:
+    """Time the int8 MODEL on random inputs: load, plan and run.
+
+    With --compare, time it beside the other runtimes that are installed here, all in turns, each thread pinned to a
+    CPU, with the accuracy of each against the float network. MODEL may be the float .onnx file then.
+    """
+    options = CompareOptions(**rest)
+    if compare:
+        if batch != 1:
+            raise click.UsageError(f"--compare runs one example at a time, --batch is {batch}")
+        run_comparison(model, threads, isa, options, as_json)
+        return
+    if options.given:
+        raise click.UsageError("--float, --qdq, --tflite, --input, --calibration and --contenders need --compare")
     begin = time.perf_counter()
     loaded = load_model(model)
     loaded_at = time.perf_counter()

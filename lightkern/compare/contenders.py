@@ -1,14 +1,13 @@
 """The contenders, behind one interface: lightkern, ONNX Runtime, OpenVINO and LiteRT, each at its best settings.
 
 A `Case` is a network as files; a `Contender` turns it into a function of one input array. Quantized peers get QDQ files
-made by ONNX Runtime's own tool: min-max over the same 32 calibration inputs that lightkern sees, weights per channel.
+made by ONNX Runtime's own tool: min-max over the same calibration inputs that lightkern sees, weights per channel.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -18,27 +17,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from packages import cached
-from qdq import qdq_path
 
-__all__ = [
-    "CONTENDERS",
-    "UNFUSED",
-    "Case",
-    "Contender",
-    "Runner",
-    "UnavailableError",
-    "compressed_model",
-    "contenders",
-    "pin",
-    "prepared",
-    "spread",
-    "worker_threads",
-]
+from .qdq import quantize
+
+__all__ = ["CONTENDERS", "UNFUSED", "Case", "Contender", "Runner", "UnavailableError", "contenders", "prepared"]
 
 Array = npt.NDArray[Any]
 
-TFLITE_VARIABLE = "LIGHTKERN_BENCH_TFLITE"
+DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert"}
+"""What installs a module, where the names differ."""
 
 
 class UnavailableError(Exception):
@@ -47,26 +34,66 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """A network to run.
+    """A network to run, as files; it has one input [n, ...] and one output [n, ...].
 
     Attributes
     ----------
     name : str
-        Stem of the cached files.
-    onnx : Path
-        Float ONNX file with one input [n, ...] and one output [n, ...].
-    calibration : callable
-        Returns the calibration inputs, float32 [32, ...].
+        Stem of derived files.
+    folder : Path
+        Where files made for the contenders are kept: they are made once per content of their source.
+    onnx : Path, optional
+        The float ONNX file.
+    calibration : callable, optional
+        Returns the calibration inputs, float32 [n, ...].
+    lk, qdq, tflite : Path, optional
+        The int8 model of lightkern (else compressed from `onnx`), an int8 ONNX file, an int8 TFLite file.
+    isa : str, optional
+        Best ISA level of lightkern's kernels.
     """
 
     name: str
-    onnx: Path
-    calibration: Callable[[], Array]
+    folder: Path
+    onnx: Path | None = None
+    calibration: Callable[[], Array] | None = None
+    lk: Path | None = None
+    qdq: Path | None = None
+    tflite: Path | None = None
+    isa: str | None = None
 
     @functools.cached_property
     def key(self) -> str:
-        """Name and a digest of the file, so that derived files never outlive it."""
-        return f"{self.name}-{hashlib.sha256(self.onnx.read_bytes()).hexdigest()[:8]}"
+        """Name and a digest of the float file, so that derived files never outlive it."""
+        return f"{self.name}-{hashlib.sha256(self.float_path().read_bytes()).hexdigest()[:8]}"
+
+    def float_path(self) -> Path:
+        """The float ONNX file."""
+        if self.onnx is None:
+            raise UnavailableError("there is no float ONNX file")
+        return self.onnx
+
+    def examples(self) -> Array:
+        """The calibration inputs."""
+        if self.calibration is None:
+            raise UnavailableError("there are no calibration inputs")
+        return self.calibration()
+
+    def derived(self, name: str, make: Callable[[Path], None]) -> Path:
+        """Path of a file in `folder`, made by ``make(path)`` on first use; it appears whole or not at all."""
+        return derived(self.folder / name, make)
+
+
+def derived(path: Path, make: Callable[[Path], None]) -> Path:
+    """`path`, made by ``make(path)`` on first use; an interrupted run leaves no half-written file."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
+        try:
+            make(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
 
 
 @dataclass(frozen=True)
@@ -79,10 +106,13 @@ class Runner:
         From the runtime's own input array to its output, float32 or int8 [1, ...].
     convert : callable
         From float32 [1, ...] (NCHW) to the runtime's own input; not part of the time.
+    revert : callable
+        From its output to float32 [1, ...] (NCHW); not part of the time.
     """
 
     run: Callable[[Array], Array]
     convert: Callable[[Array], Array] = np.asarray
+    revert: Callable[[Array], Array] = np.asarray
 
     def bind(self, x: Array) -> Callable[[], Array]:
         """A function without arguments that runs on `x`."""
@@ -115,41 +145,6 @@ class Contender:
     pins_itself: bool = False
 
 
-def pin(threads: int) -> None:
-    """Restrict this thread, and all that it starts later, to the first `threads` CPUs (Linux; elsewhere no effect)."""
-    if hasattr(os, "sched_setaffinity"):
-        cpus = sorted(ALL_CPUS)
-        if threads > len(cpus):
-            raise UnavailableError(f"{threads} threads wanted, this process may use {len(cpus)} CPUs")
-        os.sched_setaffinity(0, cpus[:threads])
-
-
-def worker_threads() -> set[int]:
-    """Identifiers of the threads of this process (Linux; elsewhere empty)."""
-    tasks = Path("/proc/self/task")
-    return {int(task.name) for task in tasks.iterdir()} if tasks.is_dir() else set()
-
-
-def spread(workers: set[int], threads: int) -> None:
-    """Give each worker thread a CPU of its own among the first `threads`, leaving the first to the caller.
-
-    Without this the scheduler of a busy machine now and then puts two threads of a pool on one CPU, for whole bursts.
-    Pools differ in how many threads they start; the busiest come first.
-    """
-    cpus = sorted(ALL_CPUS)[1:threads]
-
-    def ticks(worker: int) -> int:
-        fields = Path(f"/proc/self/task/{worker}/stat").read_text().rsplit(")", 1)[1].split()
-        return int(fields[11]) + int(fields[12])
-
-    if cpus:
-        for i, worker in enumerate(sorted(workers, key=ticks, reverse=True)):
-            os.sched_setaffinity(worker, {cpus[i % len(cpus)]})
-
-
-ALL_CPUS: frozenset[int] = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
-
-
 @functools.cache
 def int8_products() -> str:
     """What peers that rely on ``vpmaddubsw`` do on this CPU: "saturates" on x86 without VNNI, else "exact"."""
@@ -180,25 +175,22 @@ def _lightkern_digest() -> str:
 
 
 def compressed_model(case: Case) -> Any:
-    """The case as a `lightkern.Model` by the defaults of `lightkern.compress`, cached as a ``.lk`` file."""
+    """The case as a `lightkern.Model`: its own, or by the defaults of `lightkern.compress`, kept as a ``.lk`` file."""
     import lightkern as lk
 
-    for name in ("load_onnx", "compress"):
-        if not hasattr(lk, name):
-            raise UnavailableError(f"lightkern has no {name} yet")
+    if case.lk is not None:
+        return lk.load(case.lk)
 
     def make(path: Path) -> None:
-        lk.compress(lk.load_onnx(case.onnx), calibration=case.calibration()).save(path)
+        lk.compress(lk.load_onnx(case.float_path()), calibration=case.examples()).save(path)
 
-    return lk.load(cached(f"lk/{case.key}-{_lightkern_digest()}.lk", make))
+    return lk.load(case.derived(f"lk/{case.key}-{_lightkern_digest()}.lk", make))
 
 
 def prepare_lightkern(case: Case, threads: int) -> Runner:
     import lightkern as lk
 
-    if not hasattr(lk, "Session"):
-        raise UnavailableError("lightkern has no Session yet")
-    return Runner(lk.Session(compressed_model(case), threads=threads).run)
+    return Runner(lk.Session(compressed_model(case), threads=threads, isa=case.isa).run)
 
 
 # --- ONNX Runtime ----------------------------------------------------------------------------------------------------
@@ -215,7 +207,8 @@ def onnxruntime_session(path: Path, threads: int, *, fused: bool = True) -> Runn
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if fused else level.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    options.add_free_dimension_override_by_name("n", 1)
+    for name in symbolic_batches(path):
+        options.add_free_dimension_override_by_name(name, 1)
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (source,), (result,) = session.get_inputs(), session.get_outputs()
 
@@ -225,9 +218,29 @@ def onnxruntime_session(path: Path, threads: int, *, fused: bool = True) -> Runn
     return Runner(run)
 
 
+def symbolic_batches(path: Path) -> set[str]:
+    """Names of the first dimension of every input, where it is symbolic."""
+    import onnx
+
+    inputs = onnx.load(path, load_external_data=False).graph.input
+    shapes = [value.type.tensor_type.shape.dim for value in inputs]
+    return {shape[0].dim_param for shape in shapes if len(shape) and shape[0].dim_param}
+
+
+def qdq_path(case: Case, kind: str) -> Path:
+    """An int8 ONNX file of the case: "given", or one of `qdq.KINDS`, made on first use."""
+    if kind == "given":
+        if case.qdq is None:
+            raise UnavailableError("no int8 ONNX file is given")
+        return case.qdq
+    return case.derived(
+        f"qdq/{case.key}.{kind}.onnx", lambda path: quantize(case.float_path(), path, case.examples(), kind)
+    )
+
+
 def prepare_onnxruntime(kind: str, *, fused: bool = True) -> Callable[[Case, int], Runner]:
     def prepare(case: Case, threads: int) -> Runner:
-        path = case.onnx if kind == "float" else qdq_path(case.key, case.onnx, case.calibration, kind)
+        path = case.float_path() if kind == "float" else qdq_path(case, kind)
         return onnxruntime_session(path, threads, fused=fused)
 
     return prepare
@@ -240,7 +253,7 @@ def prepare_openvino(kind: str) -> Callable[[Case, int], Runner]:
     def prepare(case: Case, threads: int) -> Runner:
         import openvino as ov
 
-        path = case.onnx if kind == "float" else qdq_path(case.key, case.onnx, case.calibration, kind)
+        path = case.float_path() if kind == "float" else qdq_path(case, kind)
         core = ov.Core()
         model = core.read_model(path)
         model.reshape([1, *(d.get_length() for d in list(model.input().partial_shape)[1:])])
@@ -265,14 +278,10 @@ def prepare_openvino(kind: str) -> Callable[[Case, int], Runner]:
 
 
 def tflite_path(case: Case) -> Path:
-    """The case's int8 TFLite file, from the folder that ``LIGHTKERN_BENCH_TFLITE`` names."""
-    folder = os.environ.get(TFLITE_VARIABLE)
-    if not folder:
-        raise UnavailableError(f"{TFLITE_VARIABLE} does not name a folder with TFLite files")
-    path = Path(folder) / f"{case.name}.tflite"
-    if not path.is_file():
-        raise UnavailableError(f"there is no {path.name} in the folder of {TFLITE_VARIABLE}")
-    return path
+    """The case's int8 TFLite file."""
+    if case.tflite is None:
+        raise UnavailableError("there is no TFLite file of this network")
+    return case.tflite
 
 
 def prepare_litert(kind: str) -> Callable[[Case, int], Runner]:
@@ -281,26 +290,38 @@ def prepare_litert(kind: str) -> Callable[[Case, int], Runner]:
 
         path = tflite_path(case)
         if kind == "float":
-            from tflite_float import float_tflite
+            from .tflite_float import float_tflite
 
-            path = cached(f"tflite/{case.name}.float.tflite", functools.partial(float_tflite, path))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+            source_path = path
+            path = case.derived(f"tflite/{case.name}-{digest}.tflite", lambda new: float_tflite(source_path, new))
         interpreter = Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
         source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        scale, zero_point = source["quantization"]
 
         def convert(x: Array) -> Array:
-            nhwc = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-            return nhwc if kind == "float" else np.clip(np.rint(nhwc / scale) + zero_point, -128, 127).astype(np.int8)
+            x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else x
+            return x if source["dtype"] == np.float32 else _quantized(x, source)
 
         def run(x: Array) -> Array:
             interpreter.set_tensor(source["index"], x)
             interpreter.invoke()
             return np.asarray(interpreter.get_tensor(result["index"]))
 
-        return Runner(run, convert)
+        def revert(y: Array) -> Array:
+            scale, zero_point = result["quantization"]
+            y = y if y.dtype == np.float32 else (y.astype(np.float32) - zero_point) * np.float32(scale)
+            return y.transpose(0, 3, 1, 2) if y.ndim == 4 else y
+
+        return Runner(run, convert, revert)
 
     return prepare
+
+
+def _quantized(x: Array, tensor: Any) -> Array:
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(tensor["dtype"])
+    return np.asarray(np.clip(np.rint(x / scale) + zero_point, limits.min, limits.max), tensor["dtype"])
 
 
 CONTENDERS = [
@@ -312,6 +333,8 @@ CONTENDERS = [
     Contender("openvino float", "openvino", "float", prepare_openvino("float"), pins_itself=True),
     Contender("openvino u8s8", "openvino", int8_products(), prepare_openvino("u8s8"), pins_itself=True),
     Contender("openvino 7-bit", "openvino", "7-bit", prepare_openvino("7bit"), pins_itself=True),
+    Contender("onnxruntime given int8", "onnxruntime", int8_products(), prepare_onnxruntime("given")),
+    Contender("openvino given int8", "openvino", int8_products(), prepare_openvino("given"), pins_itself=True),
     Contender("litert float", "ai_edge_litert", "float", prepare_litert("float")),
     Contender("litert int8", "ai_edge_litert", "exact", prepare_litert("int8")),
 ]
@@ -327,10 +350,15 @@ def contenders(only: str = "") -> list[Contender]:
 
 
 def prepared(contender: Contender, case: Case, threads: int) -> Runner:
-    """``contender.prepare``, with a missing package and a refused model turned into `UnavailableError`."""
+    """``contender.prepare``, with whatever keeps a peer from running turned into `UnavailableError`."""
     if importlib.util.find_spec(contender.package) is None:
-        raise UnavailableError(f"{contender.package} is not installed")
+        distribution = DISTRIBUTIONS.get(contender.package, contender.package)
+        raise UnavailableError(f"not installed; pip install {distribution}")
     try:
         return contender.prepare(case, threads)
-    except ImportError as error:
-        raise UnavailableError(f"cannot import: {error}") from error
+    except UnavailableError:
+        raise
+    except Exception as error:
+        if contender.package == "lightkern":
+            raise  # ours: not an excuse, an error
+        raise UnavailableError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error

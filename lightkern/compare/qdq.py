@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from packages import cached
 
-__all__ = ["KINDS", "qdq_path"]
+__all__ = ["KINDS", "quantize"]
 
 Array = npt.NDArray[Any]
 
@@ -21,26 +20,20 @@ KINDS = ("u8s8", "s8s8", "7bit")
 """u8s8: uint8 activations, int8 weights. s8s8: both int8. 7bit: u8s8 with weights in [-64, 64] (``reduce_range``)."""
 
 
-def qdq_path(key: str, source: Path, calibration: Callable[[], Array], kind: str) -> Path:
-    """QDQ file of a network, made on first use.
+def quantize(source: Path, target: Path, inputs: Array, kind: str) -> None:
+    """Write the QDQ file of a network.
 
     Parameters
     ----------
-    key : str
-        Stem of the cached file.
-    source : Path
-        Float ONNX file.
-    calibration : callable
-        Returns float32 [n, ...]; ranges are the least and greatest values seen.
+    source, target : Path
+        Float ONNX file; where the int8 one goes.
+    inputs : ndarray
+        float32 [n, ...]; ranges are the least and greatest values seen.
     kind : str
         One of `KINDS`.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-    return cached(f"qdq/{key}.{kind}.onnx", lambda path: _quantize(source, path, calibration(), kind))
-
-
-def _quantize(source: Path, target: Path, inputs: Array, kind: str) -> None:
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
