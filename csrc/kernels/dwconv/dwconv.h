@@ -85,13 +85,14 @@ void pack_taps(const Geometry&, const Weights&, int block, void* packed);
 // Four rows of the image lie interleaved, so that one dot product covers four taps of a column. Two
 // sets as for row pairs: {w0, w1, w2, 0} and {0, w0, w1, w2} serve two output rows.
 // Packed per block of channels, without gaps: effective bias int32 [block], multiplier float
-// [block], weights int8 [block / 4][quads][kw][sets][4 channels][4 rows].
+// [block], weights int8 [block / lanes][quads][kw][sets][lanes channels][4 rows]; `lanes` is how
+// many int32 a register holds.
 
 // Quads of image rows that an output row (with two sets: two output rows) needs.
 constexpr int row_quads(int kh, int sets) { return (kh + sets + 2) / 4; }
 
 size_t row_quad_block_bytes(const Geometry&, int block, int sets);
 size_t row_quad_bytes(const Geometry&, int block, int sets);  // of all blocks
-void pack_row_quads(const Geometry&, const Weights&, int block, int sets, void* packed);
+void pack_row_quads(const Geometry&, const Weights&, int block, int lanes, int sets, void* packed);
 
 }  // namespace lightkern::dwconv

@@ -206,7 +206,7 @@ size_t packed_bytes(const Geometry& g) {
 
 template <int stride>
 void pack(const Geometry& g, const Weights& weights, void* packed) {
-  pack_row_quads(g, weights, kBlock, sets_of(stride), packed);
+  pack_row_quads(g, weights, kBlock, 4, sets_of(stride), packed);
 }
 
 template <int taps, int stride>

@@ -105,7 +105,8 @@ size_t row_quad_bytes(const Geometry& g, int block, int sets) {
   return static_cast<size_t>((g.c + block - 1) / block) * row_quad_block_bytes(g, block, sets);
 }
 
-void pack_row_quads(const Geometry& g, const Weights& from, int block, int sets, void* packed) {
+void pack_row_quads(const Geometry& g, const Weights& from, int block, int lanes, int sets,
+                    void* packed) {
   std::byte* to = static_cast<std::byte*>(packed);
   const auto put = [&to](auto value) {
     std::memcpy(to, &value, sizeof(value));
@@ -118,11 +119,11 @@ void pack_row_quads(const Geometry& g, const Weights& from, int block, int sets,
   for (int first = 0; first < g.c; first += block) {
     for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
     for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
-    for (int four = first; four < first + block; four += 4) {
+    for (int lane = first; lane < first + block; lane += lanes) {
       for (int q = 0; q < quads; ++q) {
         for (int j = 0; j < g.kw; ++j) {
           for (int set = 0; set < sets; ++set) {
-            for (int c = four; c < four + 4; ++c) put_quad(c, 4 * q - set, j);
+            for (int c = lane; c < lane + lanes; ++c) put_quad(c, 4 * q - set, j);
           }
         }
       }
