@@ -146,26 +146,88 @@ struct AddVec {
 
 // A table of 256 bytes in 16 registers. tbl gives 0 for an index beyond its 64 bytes, tbx leaves
 // the byte alone.
-struct TableVec {
-  int8x16x4_t quarter[4];
-};
+//
+// In fixed registers, for GCC 12 keeps lists of registers in memory, and loads them for each
+// lookup: LIGHTKERN_LOAD_TABLE declares and loads v16 .. v31, LIGHTKERN_LOOKUP(x) looks up 16 bytes
+// there.
+#define LIGHTKERN_TABLE_PART(i, reg, table) \
+  register int8x16_t table_##i __asm__(reg) = vld1q_s8((table) + 16 * i)
+#define LIGHTKERN_LOAD_TABLE(table)       \
+  LIGHTKERN_TABLE_PART(0, "v16", table);  \
+  LIGHTKERN_TABLE_PART(1, "v17", table);  \
+  LIGHTKERN_TABLE_PART(2, "v18", table);  \
+  LIGHTKERN_TABLE_PART(3, "v19", table);  \
+  LIGHTKERN_TABLE_PART(4, "v20", table);  \
+  LIGHTKERN_TABLE_PART(5, "v21", table);  \
+  LIGHTKERN_TABLE_PART(6, "v22", table);  \
+  LIGHTKERN_TABLE_PART(7, "v23", table);  \
+  LIGHTKERN_TABLE_PART(8, "v24", table);  \
+  LIGHTKERN_TABLE_PART(9, "v25", table);  \
+  LIGHTKERN_TABLE_PART(10, "v26", table); \
+  LIGHTKERN_TABLE_PART(11, "v27", table); \
+  LIGHTKERN_TABLE_PART(12, "v28", table); \
+  LIGHTKERN_TABLE_PART(13, "v29", table); \
+  LIGHTKERN_TABLE_PART(14, "v30", table); \
+  LIGHTKERN_TABLE_PART(15, "v31", table)
+#define LIGHTKERN_LOOKUP(y, x)                                                                    \
+  do {                                                                                            \
+    const int8x16_t index = x;                                                                    \
+    const int8x16_t from1 = vsubq_s8(index, vdupq_n_s8(64));                                      \
+    const int8x16_t from2 = veorq_s8(index, vdupq_n_s8(-128));                                    \
+    const int8x16_t from3 = vaddq_s8(index, vdupq_n_s8(64));                                      \
+    __asm__(                                                                                      \
+        "tbl %0.16b, {v16.16b - v19.16b}, %1.16b\n\t"                                             \
+        "tbx %0.16b, {v20.16b - v23.16b}, %2.16b\n\t"                                             \
+        "tbx %0.16b, {v24.16b - v27.16b}, %3.16b\n\t"                                             \
+        "tbx %0.16b, {v28.16b - v31.16b}, %4.16b"                                                 \
+        : "=&w"(y)                                                                                \
+        : "w"(index), "w"(from1), "w"(from2), "w"(from3), "w"(table_0), "w"(table_1),             \
+          "w"(table_2), "w"(table_3), "w"(table_4), "w"(table_5), "w"(table_6), "w"(table_7),     \
+          "w"(table_8), "w"(table_9), "w"(table_10), "w"(table_11), "w"(table_12), "w"(table_13), \
+          "w"(table_14), "w"(table_15));                                                          \
+  } while (false)
 
-[[maybe_unused]] static inline TableVec load_table(const Act* table) {
-  TableVec t;
-  for (int i = 0; i < 4; ++i) t.quarter[i] = vld1q_s8_x4(table + 64 * i);
-  return t;
-}
-
-[[maybe_unused]] static inline int8x16_t lookup16(int8x16_t x, const TableVec& t) {
-  const uint8x16_t step = vdupq_n_u8(64);
-  uint8x16_t index = vreinterpretq_u8_s8(x);
-  int8x16_t y = vqtbl4q_s8(t.quarter[0], index);
-  for (int i = 1; i < 4; ++i) {
-    index = vsubq_u8(index, step);
-    y = vqtbx4q_s8(y, t.quarter[i], index);
+// The table over rows of n bytes each; y may be x.
+[[maybe_unused]] static inline void apply_table(const Act* x, ptrdiff_t x_stride, Act* y,
+                                                ptrdiff_t y_stride, size_t rows, size_t n,
+                                                const Act* table) {
+  if (rows * n < 32) {  // loading the table would take longer
+    for (; rows > 0; --rows, x += x_stride, y += y_stride) {
+      for (size_t i = 0; i < n; ++i) y[i] = table[static_cast<uint8_t>(x[i])];
+    }
+    return;
   }
-  return y;
+  LIGHTKERN_LOAD_TABLE(table);
+  int8x16_t bytes;
+  if (n == 8) {  // two rows at once
+    for (; rows >= 2; rows -= 2, x += 2 * x_stride, y += 2 * y_stride) {
+      LIGHTKERN_LOOKUP(bytes, vcombine_s8(vld1_s8(x), vld1_s8(x + x_stride)));
+      vst1_s8(y, vget_low_s8(bytes));
+      vst1_s8(y + y_stride, vget_high_s8(bytes));
+    }
+  } else if (n == 16) {
+    for (; rows > 0; --rows, x += x_stride, y += y_stride) {
+      LIGHTKERN_LOOKUP(bytes, vld1q_s8(x));
+      vst1q_s8(y, bytes);
+    }
+  }
+  for (; rows > 0; --rows, x += x_stride, y += y_stride) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      LIGHTKERN_LOOKUP(bytes, vld1q_s8(x + i));
+      vst1q_s8(y + i, bytes);
+    }
+    if (i + 8 <= n) {
+      LIGHTKERN_LOOKUP(bytes, load8(x + i));
+      store8(y + i, bytes);
+      i += 8;
+    }
+    for (; i < n; ++i) y[i] = table[static_cast<uint8_t>(x[i])];
+  }
 }
+#undef LIGHTKERN_LOOKUP
+#undef LIGHTKERN_LOAD_TABLE
+#undef LIGHTKERN_TABLE_PART
 
 // The transpose of 8 rows of 8 bytes, by three rounds of zips: pair[k] holds columns 2 k (low half)
 // and 2 k + 1.
@@ -201,31 +263,10 @@ template <class Wide, class Narrow, class One>
   for (; i < n; ++i) one(i);
 }
 
-// The table over rows of n values each, in place.
-[[maybe_unused]] static inline void apply_table_rows(Act* y, ptrdiff_t stride, size_t rows, int n,
-                                                     const Act* table) {
-  if (rows * static_cast<size_t>(n) < 32) {  // loading the table would take longer
-    for (; rows > 0; --rows, y += stride) {
-      for (int i = 0; i < n; ++i) y[i] = table[static_cast<uint8_t>(y[i])];
-    }
-    return;
-  }
-  const TableVec t = load_table(table);
-  for (; rows > 0; --rows, y += stride) {
-    int i = 0;
-    for (; i + 16 <= n; i += 16) vst1q_s8(y + i, lookup16(vld1q_s8(y + i), t));
-    if (i + 8 <= n) {
-      store8(y + i, lookup16(load8(y + i), t));
-      i += 8;
-    }
-    for (; i < n; ++i) y[i] = table[static_cast<uint8_t>(y[i])];
-  }
-}
-
 // The tail of the epilogue over rows of n values just written: table, then residual (null: none).
 [[maybe_unused]] static inline void apply_tail_rows(Act* y, ptrdiff_t stride, const Act* residual,
                                                     size_t rows, int n, const Epilogue& e) {
-  if (e.table) apply_table_rows(y, stride, rows, n, e.table);
+  if (e.table) apply_table(y, stride, y, stride, rows, static_cast<size_t>(n), e.table);
   if (!residual) return;
   const AddVec p = load_add(e.add);
   for (; rows > 0; --rows, y += stride, residual += e.residual_stride) {
