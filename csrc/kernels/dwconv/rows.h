@@ -102,9 +102,19 @@ inline __attribute__((always_inline)) void tile(const Tile<V>& t,
   }
   Act* y = t.y + x * t.y_stride;
   const Vector *m = t.packed + 1, *m_next = m + kVectors;
-  V::template store<kind, n>(upper, m, m_next, t.clamp, y, t.y_stride, t.tail);
-  if (kRows == 2)
-    V::template store<kind, n>(lower, m, m_next, t.clamp, y + t.y_row, t.y_stride, t.tail);
+  const auto store = [&](const Vector* acc, Act* to) __attribute__((always_inline)) {
+    if (kind == kCouple && n == 3) {  // what a store takes are two pixels of a couple
+      const Vector two[] = {acc[0], acc[1], acc[n], acc[n + 1 < kBlocks * n ? n + 1 : 0]};
+      const Vector last[] = {acc[n > 2 ? 2 : 0], acc[kBlocks * n - 1]};
+      V::template store<kind, 2>(two, m, m_next, t.clamp, to, t.y_stride, t.tail);
+      V::template store<kind, 1>(last, m, m_next, t.clamp, to + 2 * t.y_stride, t.y_stride, t.tail);
+    } else {
+      V::template store<kind, (kind == kCouple && n > 2 ? 2 : n)>(acc, m, m_next, t.clamp, to,
+                                                                  t.y_stride, t.tail);
+    }
+  };
+  store(upper, y);
+  if (kRows == 2) store(lower, y + t.y_row);
 }
 
 template <class V, int kTaps, int kStride, int kRows, Kind kind>
@@ -115,10 +125,13 @@ inline void run_row(const Tile<V>& t) {
     pairs[p] = t.pair(p);
   const int columns = t.columns;
   int x = 0;
-  for (; x + kPixels <= columns; x += kPixels)
+  // Three pixels of a couple take all registers (at stride 2, more): for an odd number of columns.
+  constexpr bool kThree = kPixels > 2 || (kTaps == 3 && kStride == 1);
+  const int three = kThree && kPixels == 2 && columns % 2 ? 3 : 0;
+  for (; x + kPixels <= columns - three; x += kPixels)
     tile<V, kTaps, kStride, kRows, kind, kPixels>(t, pairs, x);
-  if (kPixels > 2 && columns - x == 3)
-    return tile<V, kTaps, kStride, kRows, kind, kPixels - 1>(t, pairs, x);
+  if (kThree && columns - x == 3)
+    return tile<V, kTaps, kStride, kRows, kind, kThree ? 3 : 1>(t, pairs, x);
   if (kPixels > 2 && columns - x == 2) return tile<V, kTaps, kStride, kRows, kind, 2>(t, pairs, x);
   if (columns - x == 1) tile<V, kTaps, kStride, kRows, kind, 1>(t, pairs, x);
 }
