@@ -14,7 +14,7 @@ from pictures import network_inputs
 
 from lightkern.compare.contenders import Case
 
-__all__ = ["ZOO", "imagenet_case", "network_case", "zoo_case", "zoo_input"]
+__all__ = ["ZOO", "imagenet_case", "network_case", "zoo_case", "zoo_input", "zoo_inputs"]
 
 Array = npt.NDArray[Any]
 
@@ -53,6 +53,11 @@ def imagenet_case(name: str) -> Case:
 
 def _calibration(name: str) -> Array:
     return network_inputs(name)[2]
+
+
+def zoo_inputs() -> Array:
+    """Pictures for judging, float32 [20, 3, 224, 224]."""
+    return network_inputs("mobilenet_v2_imagenet")[0]
 
 
 def zoo_input() -> Array:

@@ -10,13 +10,17 @@ import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
-from cases import ZOO, zoo_case, zoo_input
+import numpy.typing as npt
+from cases import ZOO, zoo_case, zoo_input, zoo_inputs
 
-from lightkern.compare.contenders import contenders
-from lightkern.compare.race import Race, race, summary, table
+from lightkern.compare.contenders import UnavailableError, contenders, prepared
+from lightkern.compare.race import Race, outputs, race, summary, table
 
-__all__ = ["agreements", "versions"]
+__all__ = ["agreements", "judged_race", "versions"]
+
+Array = npt.NDArray[Any]
 
 
 def agreements(path: Path | None, model: str) -> dict[str, float] | None:
@@ -44,6 +48,20 @@ def versions() -> dict[str, str]:
     return found
 
 
+def judged_race(name: str, x: Array, threads: int, only: str, rounds: int) -> Race:
+    """A race on a network of the zoo; outputs on 20 pictures are compared with ONNX Runtime's float ones."""
+    case, pictures = zoo_case(name), zoo_inputs()
+    try:
+        reference = prepared(next(c for c in contenders() if c.name == "onnxruntime float"), case, 1)
+        wanted = outputs(reference, pictures)
+    except UnavailableError:
+        return race(case, x, threads, contenders(only), rounds)
+    result = race(case, x, threads, contenders(only), rounds, examples=pictures, float_outputs=wanted)
+    for other in [n for n in result.closeness if n.startswith("litert")]:
+        del result.closeness[other]  # its files hold other weights
+    return result
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,7 +77,7 @@ def main() -> None:
     for threads in map(int, arguments.threads.split(",")):
         for name in arguments.models.split(","):
             try:
-                result = race(zoo_case(name), x, threads, contenders(arguments.contenders), arguments.rounds)
+                result = judged_race(name, x, threads, arguments.contenders, arguments.rounds)
             except ValueError as error:
                 sys.exit(str(error))
             results.append(result)

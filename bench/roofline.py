@@ -167,7 +167,7 @@ def draw(networks: dict[str, list[LayerRate]], limits: dict[str, float], path: P
     figure.legend(
         handles=[Patch(color=GROUPS[k], label=v) for k, v in names.items()], ncols=4, loc="outside lower center"
     )
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 

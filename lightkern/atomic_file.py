@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 
 __all__ = ["replace_file"]
@@ -30,7 +29,7 @@ def replace_file(path: str | os.PathLike[str], content: bytes | bytearray) -> No
     if mode is not None and not stat.S_ISREG(mode):
         code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(code, "cannot replace what is not a regular file", os.fspath(path))
-    temporary = os.path.join(folder, f".lk-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".lk-{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(temporary, flags, 0o666)
     try:

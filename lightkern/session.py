@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +94,11 @@ class PackedModel:
     def arena_nbytes(self) -> int:
         """Bytes that each session needs for activations."""
         return self._plan.arena_nbytes
+
+    @property
+    def least_arena_nbytes(self) -> int:
+        """The greatest sum of activations that are alive at once: no arena can be smaller for this order of steps."""
+        return self._plan.least_arena_nbytes
 
 
 def _lower_tensor(name: str, shape: Shape, quant: Quant) -> tuple[str, int, int, int, float, int]:
@@ -255,7 +259,7 @@ class Session:
         outputs = self._allocate(1, arrays[0].dtype)
         flags = _channels_first(self.packed.inputs), _channels_first(self.packed.outputs)
         runs = [self._session.time(arrays, flags[0], outputs, flags[1]) for _ in range(repeat + 1)][1:]
-        seconds = [statistics.median(stage) for stage in zip(*runs, strict=True)]
+        seconds = [float(np.median(stage)) for stage in zip(*runs, strict=True)]
         keys = ("name", "op", "kernel", "macs", "packed_nbytes")
         rows: list[dict[str, Any]] = [{key: step[key] for key in keys} for step in self.packed.steps]
         edge = {"kernel": "", "macs": 0.0, "packed_nbytes": 0}

@@ -177,7 +177,9 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly("packed_nbytes",
                              [](const PlanHandle& h) { return h.plan->packed_bytes(); })
       .def_property_readonly("arena_nbytes",
-                             [](const PlanHandle& h) { return h.plan->arena_bytes; });
+                             [](const PlanHandle& h) { return h.plan->arena_bytes; })
+      .def_property_readonly("least_arena_nbytes",
+                             [](const PlanHandle& h) { return h.plan->least_arena_bytes; });
 
   py::class_<Session>(m, "Session")
       .def(py::init([](const PlanHandle& h, int threads) {

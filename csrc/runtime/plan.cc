@@ -84,6 +84,7 @@ void plan_memory(Plan& plan) {
     if (!used) plan.root_bytes[t] = 0;  // produced inside a fused step, never stored
     lifetimes[t].bytes = plan.root_bytes[t];
   }
+  plan.least_arena_bytes = least_arena(lifetimes);
   plan.arena_bytes = assign_offsets(lifetimes, plan.arena_offsets);
 }
 

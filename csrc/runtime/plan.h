@@ -26,7 +26,8 @@ struct Plan {
   std::vector<size_t> root_bytes;     // per tensor; 0 for views
   std::vector<size_t> arena_offsets;  // per tensor; meaningful for roots
   size_t arena_bytes = 0;
-  size_t scratch_bytes = 0;  // per thread
+  size_t least_arena_bytes = 0;  // no arena can be smaller for these steps in this order
+  size_t scratch_bytes = 0;      // per thread
   std::vector<Step> steps;
   std::vector<int> inputs, outputs;
   const quantize::Kernel* quantize = nullptr;
@@ -57,5 +58,7 @@ struct Lifetime {
   int first, last;
 };
 size_t assign_offsets(const std::vector<Lifetime>& buffers, std::vector<size_t>& offsets);
+// The greatest sum of bytes that are live at once.
+size_t least_arena(const std::vector<Lifetime>& buffers);
 
 }  // namespace lightkern

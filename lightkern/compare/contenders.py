@@ -174,17 +174,24 @@ def _lightkern_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
-def compressed_model(case: Case) -> Any:
-    """The case as a `lightkern.Model`: its own, or by the defaults of `lightkern.compress`, kept as a ``.lk`` file."""
+def compressed_path(case: Case) -> Path:
+    """The case as a ``.lk`` file: its own, or by the defaults of `lightkern.compress`."""
     import lightkern as lk
 
     if case.lk is not None:
-        return lk.load(case.lk)
+        return case.lk
 
     def make(path: Path) -> None:
         lk.compress(lk.load_onnx(case.float_path()), calibration=case.examples()).save(path)
 
-    return lk.load(case.derived(f"lk/{case.key}-{_lightkern_digest()}.lk", make))
+    return case.derived(f"lk/{case.key}-{_lightkern_digest()}.lk", make)
+
+
+def compressed_model(case: Case) -> Any:
+    """The same, loaded: a `lightkern.Model`."""
+    import lightkern as lk
+
+    return lk.load(compressed_path(case))
 
 
 def prepare_lightkern(case: Case, threads: int) -> Runner:
