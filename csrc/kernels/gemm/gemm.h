@@ -54,6 +54,8 @@ struct Panel {
   uint32_t width, n;
   // |accumulator * multiplier| < 2^31 whatever the inputs: no conversion to int32 can overflow
   bool bounded;
+  // the same within 16 bits, with room to add a zero point
+  bool bounded16;
 };
 
 struct Args {

@@ -4,6 +4,10 @@
 // Ceiling: two sdot of 16 MAC per cycle on Cortex-A76 and later, one on A55. Sixteen inputs of 6
 // rows against 16 channels take 96 sdot, 6 loads of rows, 8 of weight pairs; 24 accumulators, 6
 // rows and 2 weights are all 32 registers. Exact for all weights: products are summed in 32 bits.
+// All 32 registers are in use: scheduling before they are given out makes GCC 12 spill.
+#if !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/neon.inc"
 
@@ -19,21 +23,26 @@ struct Tile16 {
   const int8_t* w;
 };
 
+// 32 bytes at p, which moves on. In words of the machine, because GCC 12 makes of some of these
+// pairs two loads, and copies registers to make room for that.
+[[gnu::always_inline]] inline void load_weights(const int8_t*& p, int8x16_t& w0, int8x16_t& w1) {
+  __asm__ volatile("ldp %q0, %q1, [%2], #32" : "=&w"(w0), "=&w"(w1), "+r"(p)::"memory");
+}
+
 // Step `lane` of a run of steps: the inputs are in that lane of x.
 template <int lane, int rows, int vectors>
 [[gnu::always_inline]] inline void multiply(Tile16<rows, vectors>& t, const int8x16_t (&x)[rows]) {
 #pragma GCC unroll 8
-  for (int v = 0; v < vectors; v += 2, t.w += 32) {
-    const int8x16_t w0 = vld1q_s8(t.w), w1 = vld1q_s8(t.w + 16);
+  for (int v = 0; v < vectors; v += 2) {
+    int8x16_t w0, w1;
+    load_weights(t.w, w0, w1);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) t.acc[r][v] = vdotq_laneq_s32(t.acc[r][v], w0, x[r], lane);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r)
       t.acc[r][v + 1] = vdotq_laneq_s32(t.acc[r][v + 1], w1, x[r], lane);
-    __asm__ volatile(
-        ""
-        : "+w"(t.acc[rows -
-                     1][v + 1])::"memory");  // else GCC hoists more loads than there are registers
+    // Else GCC hoists more loads than there are registers.
+    __asm__ volatile("" : "+w"(t.acc[rows - 1][v + 1]), "+w"(w0), "+w"(w1)::"memory");
   }
 }
 
@@ -96,7 +105,7 @@ template <int rows, int vectors>
 
 struct Dot {
   template <int rows, int vectors>
-  static void run(const Context& c, const Args& args, size_t first, size_t last) {
+  [[gnu::noinline]] static void run(const Context& c, const Args& args, size_t first, size_t last) {
     const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
     for (; first != last; first += rows) {
       Tile16<rows, vectors> t;

@@ -91,10 +91,14 @@ int32_t effective_bias(const Source& source, size_t channel, size_t k) {
                               static_cast<uint32_t>(source.x_zero) * static_cast<uint32_t>(sum));
 }
 
-bool is_bounded(const Source& source, size_t channel, size_t k) {
+// The greatest magnitude that an output can have before it is rounded and clamped.
+double most_of(const Source& source, size_t channel, size_t k) {
+  const int8_t* w = source.weight + channel * k;
+  int64_t sum = 0;
+  for (size_t i = 0; i < k; ++i) sum += std::abs(static_cast<int>(w[i]));
   const double most =
-      255.0 * 127.0 * static_cast<double>(k) + std::abs(static_cast<double>(source.bias[channel]));
-  return most * static_cast<double>(source.multiplier[channel]) < 2147483000.0;
+      255.0 * static_cast<double>(sum) + std::abs(static_cast<double>(source.bias[channel]));
+  return most * static_cast<double>(source.multiplier[channel]);
 }
 
 // Where the parts of a panel go, in bytes from the start of the storage.
@@ -108,12 +112,14 @@ void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k
   std::memcpy(base + place.offsets, draft.offsets.data(), draft.offsets.size() * sizeof(int32_t));
   int32_t* bias = reinterpret_cast<int32_t*>(base + place.bias);
   float* multiplier = reinterpret_cast<float*>(base + place.multiplier);
-  panel.bounded = true;
+  double most = 0.0;
   for (size_t c = 0; c < draft.width; ++c) {
-    if (c < panel.n) panel.bounded &= is_bounded(source, first + c, k);
+    if (c < panel.n) most = std::max(most, most_of(source, first + c, k));
     bias[c] = c < panel.n ? effective_bias(source, first + c, k) : 0;
     multiplier[c] = c < panel.n ? source.multiplier[first + c] : 0.0f;
   }
+  panel.bounded = most < 2147483000.0;
+  panel.bounded16 = most < 32000.0;
   panel.weights = reinterpret_cast<const int8_t*>(base + place.weights);
   panel.offsets = reinterpret_cast<const int32_t*>(base + place.offsets);
   panel.bias = bias;

@@ -1,0 +1,218 @@
+"""Modelled cycles of the hot loops of the 64-bit Arm kernels, against what their multiplies alone would take.
+
+Compiles every kernel file for its ISA level, finds the innermost loops that multiply, and lets llvm-mca run them on its
+models of Cortex cores. A model knows issue ports and latencies; it knows no cache miss: these are not times. See
+README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions"]
+FLAGS += ["-fno-rtti", "-fno-asynchronous-unwind-tables", "-fno-threadsafe-statics"]
+MULTIPLY = re.compile(r"(sdot|udot|smmla|smull2?|smlal2?|smlsl2?|umull2?|umlal2?|mul|mla|mls|sqdmulh)\b")
+BRANCH = re.compile(r"(?:b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s*([0-9a-f]+)")
+JUMP = re.compile(r"(b|bl|blr|br|ret|b\.\w+|cbn?z|tbn?z)\b")
+ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class Core:
+    """A core, the model that stands for it, and how many vector multiplies and dot products it starts per cycle."""
+
+    name: str
+    model: str
+    multiplies: int
+    dots: int  # 0: it has none
+    since: int  # the first LLVM whose model of that name is the core's own
+
+
+# Multiplies per cycle: Arm's software optimization guides of the cores.
+CORES = (
+    Core("Cortex-A53", "cortex-a53", 1, 0, 4),
+    Core("Cortex-A72", "cortex-a72", 1, 0, 10),
+    Core("Cortex-A55", "cortex-a55", 1, 1, 12),
+    Core("Cortex-A76", "neoverse-n1", 1, 2, 16),
+)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """An innermost loop of an object file."""
+
+    op: str
+    isa: str
+    function: str
+    body: tuple[str, ...]  # instructions, the branch back last
+
+    @property
+    def multiplies(self) -> list[str]:
+        """Mnemonics of its multiplies."""
+        return [m[1] for m in map(MULTIPLY.match, self.body) if m]
+
+    @property
+    def on_stack(self) -> int:
+        """Instructions that touch the stack: spilled registers."""
+        return sum("[sp" in line for line in self.body)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One loop on one core; cycles per iteration."""
+
+    core: str
+    op: str
+    isa: str
+    function: str
+    instructions: int
+    on_stack: int
+    cycles: float
+    bound: float
+
+    @property
+    def share(self) -> float:
+        """How much of the modelled time the multiplies need by themselves."""
+        return self.bound / self.cycles
+
+
+def isa_flags() -> dict[str, list[str]]:
+    """Compiler flags of the Arm rows of isa.inc."""
+    text = (ROOT / "csrc/base/isa.inc").read_text()
+    rows = re.findall(r'^LIGHTKERN_ISA\((\w+), arm, "([^"]*)"\)', text, re.MULTILINE)
+    return {name: flags.split() for name, flags in rows}
+
+
+def disassemble(compiler: str, objdump: str, source: Path, flags: list[str]) -> str:
+    """Compile one kernel file and return its disassembly."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "kernel.o"
+        command = [compiler, *FLAGS, *flags, "-I", str(ROOT / "csrc"), "-c", str(source), "-o", str(target)]
+        subprocess.run(command, check=True)
+        command = [objdump, "-d", "-C", "--no-show-raw-insn", str(target)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def innermost_loops(lines: list[tuple[int, str]]) -> Iterator[tuple[str, ...]]:
+    """Straight runs of instructions that end in a branch to their own start."""
+    index = {address: i for i, (address, _) in enumerate(lines)}
+    for end, (_, text) in enumerate(lines):
+        branch = BRANCH.match(text)
+        start = index.get(int(branch[1], 16), end) if branch else end
+        body = tuple(line for _, line in lines[start : end + 1])
+        if start < end and not any(JUMP.match(line) for line in body[:-1]):
+            yield body
+
+
+def loops_of(op: str, isa: str, disassembly: str, least: int) -> list[Loop]:
+    """Innermost loops with at least `least` multiplies; of each function the one with most, the unrolled one."""
+    found: list[Loop] = []
+    for part in re.split(r"\n(?=[0-9a-f]+ <)", disassembly):
+        head = re.match(r"[0-9a-f]+ <(.*)>:", part)
+        if not head:
+            continue
+        lines = [
+            (int(a, 16), re.split(r"\s*(?://|;|<)", t)[0])
+            for a, t in re.findall(r"^\s+([0-9a-f]+):\s+(.*)$", part, re.M)
+        ]
+        name = re.sub(r"lightkern::|\(anonymous namespace\)::|^void | \[clone.*|\w+::(?=\w+<|run\b)", "", head[1])
+        loops = [Loop(op, isa, re.sub(r"\(.*", "", name), body) for body in innermost_loops(lines)]
+        loops = [loop for loop in loops if len(loop.multiplies) >= least]
+        if loops:
+            found.append(max(loops, key=lambda loop: len(loop.multiplies)))
+    return found
+
+
+def model(mca: str, core: Core, loop: Loop) -> Estimate | None:
+    """Run llvm-mca on a loop; None where the core lacks an instruction of it."""
+    kinds = loop.multiplies
+    dots = sum(kind in ("sdot", "udot", "smmla") for kind in kinds)
+    if (dots and not core.dots) or "smmla" in kinds:
+        return None
+    bound = max((len(kinds) - dots) / core.multiplies + (dots / core.dots if dots else 0.0), 1e-9)
+    assembly = "\n".join(
+        ["0:", *loop.body[:-1], BRANCH.sub(lambda m: m[0][: m.start(1) - m.start()] + "0b", loop.body[-1])]
+    )
+    command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={core.model}", "-mattr=+dotprod", f"-iterations={ITERATIONS}"]
+    done = subprocess.run([*command, "-"], input=assembly + "\n", capture_output=True, text=True, check=False)
+    total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    if done.returncode != 0 or not total:
+        raise RuntimeError(f"{loop.op}/{loop.isa}.cc {loop.function} on {core.model}: {done.stderr.strip()[:300]}")
+    cycles = int(total[1]) / ITERATIONS
+    return Estimate(core.name, loop.op, loop.isa, loop.function, len(loop.body), loop.on_stack, cycles, bound)
+
+
+def version_of(mca: str) -> int:
+    """The major version of llvm-mca."""
+    text = subprocess.run([mca, "--version"], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"LLVM version (\d+)", text)
+    if not found:
+        raise RuntimeError(f"{mca} --version names no version: {text[:200]}")
+    return int(found[1])
+
+
+def show(rows: list[Estimate], least: int) -> None:
+    """A Markdown table of loops and cores: cycles, bound, share."""
+    print(f"| loop (>= {least} multiplies) | core | instructions | on the stack | cycles | multiplies alone | share |")
+    print("|---|---|---|---|---|---|---|")
+    for r in rows:
+        cells = f"{r.core} | {r.instructions} | {r.on_stack} | {r.cycles:.1f} | {r.bound:.1f} | {r.share:.0%}"
+        print(f"| {r.op}/{r.isa}.cc `{r.function}` | {cells} |")
+
+
+def main() -> int:
+    """Compile, model, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compiler", default="aarch64-linux-gnu-g++")
+    parser.add_argument("--objdump", default="aarch64-linux-gnu-objdump")
+    parser.add_argument("--mca", help="llvm-mca to use (default: the newest on the path)")
+    parser.add_argument("--ops", nargs="+", default=["dwconv", "gconv", "gemm"], help="kernel folders")
+    parser.add_argument("--least", type=int, default=16, help="multiplies that make a loop hot")
+    parser.add_argument("--json", type=Path, help="write the estimates here too")
+    args = parser.parse_args()
+    newest = [f"llvm-mca-{version}" for version in range(30, 13, -1)]
+    mca = args.mca or next((name for name in [*newest, "llvm-mca"] if shutil.which(name)), None)
+    missing = [name for name in (args.compiler, args.objdump, mca or "llvm-mca") if not shutil.which(name)]
+    if missing or mca is None:
+        print(f"skipped: not installed: {', '.join(missing)}")
+        return 0
+    version = version_of(mca)
+    cores = [core for core in CORES if core.since <= version]
+    for core in CORES:
+        if core not in cores:
+            print(
+                f"skipped: {core.name}: {mca} is LLVM {version}; its model {core.model} is its own since {core.since}"
+            )
+    work = []
+    for isa, flags in isa_flags().items():
+        work += [(op, isa, path, flags) for op in args.ops if (path := ROOT / f"csrc/kernels/{op}/{isa}.cc").exists()]
+    with ThreadPoolExecutor(2) as pool:
+        texts = pool.map(lambda item: disassemble(args.compiler, args.objdump, item[2], item[3]), work)
+        loops = [
+            loop
+            for item, text in zip(work, texts, strict=True)
+            for loop in loops_of(item[0], item[1], text, args.least)
+        ]
+        found = list(
+            pool.map(lambda pair: model(mca, pair[1], pair[0]), [(loop, core) for loop in loops for core in cores])
+        )
+    rows = [row for row in found if row is not None]
+    show(rows, args.least)
+    if args.json:
+        args.json.write_text(json.dumps([{**asdict(r), "share": r.share} for r in rows], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
