@@ -2,8 +2,8 @@
 
     python bench/footprint.py
 
-Each network is measured in a fresh process: resident set after the imports, after load + plan + first run, and after a
-second session with a model of its own. *Weights* are the constant arrays of the model (int8 weights, biases, scales).
+Each network is measured in a fresh process: resident set after the imports, after load + plan + first run, and after
+each further session with a model of its own; the first two also fill the allocator's free lists. *Weights* are the constant arrays of the model (int8 weights, biases, scales).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 
 __all__ = ["measure"]
 
+LOADS = 5
+
 
 def resident_bytes() -> int:
     """Resident set of this process (Linux)."""
@@ -26,7 +28,7 @@ def resident_bytes() -> int:
 
 
 def report_this_process(path: str) -> dict[str, Any]:
-    """Load and run a ``.lk`` file twice; what a user's process does, which keeps the session only."""
+    """Load and run a ``.lk`` file several times; what a user's process does, which keeps the session only."""
     import numpy as np
 
     import lightkern as lk
@@ -37,21 +39,21 @@ def report_this_process(path: str) -> dict[str, Any]:
         made.run({p.name: np.zeros((1, *p.api_shape), np.float32) for p in model.inputs})
         return made, model.nbytes
 
-    before = resident_bytes()
-    first, weights = session()
-    gc.collect()
-    after = resident_bytes()
-    second, _ = session()
-    gc.collect()
-    packed = second.packed
+    kept, resident = [], [resident_bytes()]
+    for _ in range(LOADS):
+        made, weights = session()
+        kept.append(made)
+        gc.collect()
+        resident.append(resident_bytes())
+    packed = kept[0].packed
     return {
         "weights": weights,
         "packed": packed.packed_nbytes,
         "arena": packed.arena_nbytes,
         "least_arena": packed.least_arena_nbytes,
-        "first_growth": after - before,
-        "second_growth": resident_bytes() - after,
-        "threads": first.threads,
+        "first_growth": resident[1] - resident[0],
+        "second_growth": resident[2] - resident[1],
+        "later_growth": (resident[-1] - resident[2]) / (LOADS - 2),
     }
 
 
@@ -66,15 +68,14 @@ def measure(path: Path) -> dict[str, Any]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Figures for people, in MB and ratios."""
-    lines = [
-        f"{'MB':22} {'weights':>8} {'packed':>8} {'arena':>8} {'of least':>9} {'first':>7} {'second':>7} {'ratio':>6}"
-    ]
+    titles = ("weights", "packed", "arena", "of least", "first", "second", "later", "ratio")
+    lines = [f"{'MB':20}" + "".join(f" {title:>8}" for title in titles)]
     for name, r in rows.items():
-        mb = [f"{r[key] / 1e6:.2f}" for key in ("weights", "packed", "arena", "first_growth", "second_growth")]
-        lines.append(
-            f"{name:22} {mb[0]:>8} {mb[1]:>8} {mb[2]:>8} {r['arena'] / r['least_arena']:>9.3f} {mb[3]:>7} {mb[4]:>7}"
-            f" {r['second_growth'] / r['weights']:>6.2f}"
-        )
+        memory = [f"{r[key] / 1e6:.2f}" for key in ("weights", "packed", "arena")]
+        growth = [f"{r[f'{key}_growth'] / 1e6:.2f}" for key in ("first", "second", "later")]
+        ratios = f"{r['arena'] / r['least_arena']:.3f}", f"{r['later_growth'] / r['weights']:.2f}"
+        cells = (*memory, ratios[0], *growth, ratios[1])
+        lines.append(f"{name:20}" + "".join(f" {cell:>8}" for cell in cells))
     return "\n".join(lines)
 
 
