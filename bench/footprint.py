@@ -3,7 +3,8 @@
     python bench/footprint.py
 
 Each network is measured in a fresh process: resident set after the imports, after load + plan + first run, and after
-each further session with a model of its own; the first two also fill the allocator's free lists. *Weights* are the constant arrays of the model (int8 weights, biases, scales).
+each further session with a model of its own; the first two also fill the allocator's free lists. *Weights* are the
+constant arrays of the model (int8 weights, biases, scales).
 """
 
 from __future__ import annotations
