@@ -112,6 +112,19 @@ def test_steps_coupled_for_half_of_the_channels(kernel: str, unit: int) -> None:
             check(model, inputs(model, rng, x), kernel=kernel)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("x", INPUTS)
+def test_four_products_in_16_bits(kernel: str, x: str) -> None:
+    """Weights of which four add up to at most 255, or just more, in all lanes or in some: NEON couples by that."""
+    rng = np.random.default_rng(10)
+    for values, k in itertools.product([[63], [-63], [64], [63, 64], [-64, 63], [127, 0, 1], range(-75, 76)], [35, 96]):
+        net = Net(rng, Style(spread=4.0))
+        name = net.linear(net.input((5, k)), 17)
+        net.nodes[-1].params["weight"] = rng.choice(values, (17, k)).astype(np.int8)
+        model = net.model(name)
+        check(model, inputs(model, rng, x), kernel=kernel)
+
+
 WINDOWS: list[dict[str, Any]] = [
     {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1, 1, 1)},
     {"kernel": (3, 3), "stride": (2, 2), "padding": (0, 0, 1, 1)},

@@ -24,7 +24,9 @@ enum class WeightFormat { kDense };
 //   kCoupled  the same, and it can add the pairs of two steps in 16 bits before it widens them. The
 //             packer looks for steps that together stay within the bound, in all channels of the
 //             panel or in those of one half, and puts such couples first.
-enum class PairRule { kAny, kExact, kCoupled };
+//   kLanes    it can add four products per lane of 16 bits instead of two (tiles of c8, zip 2). The
+//             packer puts twos of zipped steps for which that is exact first.
+enum class PairRule { kAny, kExact, kCoupled, kLanes };
 
 struct Tile {
   int mr, nr;   // rows and output channels that a kernel computes at once
@@ -33,9 +35,10 @@ struct Tile {
   int zip = 1;  // steps whose weights lie together per channel
 };
 
-// How many twos of steps, from the first step of a panel on, may be added in 16 bits: first those
-// that may in every channel, then those that may only in channels 0 .. nr_unit - 1, then those that
-// may only in the others (there are none of these two kinds unless the panel is 2 * nr_unit wide).
+// PairRule::kLanes: `all` twos of zipped steps. PairRule::kCoupled: how many twos of steps, from
+// the first step of a panel on, may be added in 16 bits: first those that may in every channel,
+// then those that may only in channels 0 .. nr_unit - 1, then those that may only in the others
+// (there are none of these two kinds unless the panel is 2 * nr_unit wide).
 struct Couples {
   uint32_t all = 0, low = 0, high = 0;
 };

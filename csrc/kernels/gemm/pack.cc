@@ -13,7 +13,8 @@
 //   extra steps        PairRule::kExact: what had to be taken from     any, unaligned
 //                      pairs that could saturate (pairs.h)
 //
-// PairRule::kCoupled then sorts all steps, couples first (pairs.h).
+// PairRule::kCoupled then sorts all steps, couples first; PairRule::kLanes sorts zipped twos of
+// steps (pairs.h).
 //
 // For 4x16c4 and one segment of 10 inputs without overrun: steps 0..3 4..7 6..9 (6 and 7 with
 // weight 0), lead = 2.
@@ -150,12 +151,14 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     draft.width = std::min(nr, round_up(n, static_cast<size_t>(tile.nr_unit)));
     draft.step_bytes = draft.width * kr;
     copy_main_steps(source, steps, first, n, kr, k, draft);
-    if (pairs != PairRule::kAny) split_pairs(steps, draft);
-    const Couples couples = pairs == PairRule::kCoupled
-                                ? couple_steps(draft, static_cast<size_t>(tile.nr_unit))
-                                : Couples{};
-    const size_t twos = size_t{couples.all} + couples.low + couples.high;
+    if (pairs == PairRule::kExact || pairs == PairRule::kCoupled) split_pairs(steps, draft);
+    Couples couples;
+    if (pairs == PairRule::kCoupled)
+      couples = couple_steps(draft, static_cast<size_t>(tile.nr_unit));
     if (tile.zip > 1) zip_steps(draft, kr, static_cast<size_t>(tile.zip));
+    if (pairs == PairRule::kLanes && draft.width == nr)
+      couples.all = static_cast<uint32_t>(couple_lanes(draft));
+    const size_t twos = size_t{couples.all} + couples.low + couples.high;
 
     const bool own_offsets = draft.offsets.size() > steps.size() || twos > 0;
     Place place;
