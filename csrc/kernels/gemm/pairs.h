@@ -46,8 +46,8 @@ Couples couple_steps(Draft& draft, size_t nr_unit);
 // PairRule::kLanes, after zipping by 2 steps of depth 8: a unit of two steps has two products per
 // lane of 16 bits. Sorts the units of a panel, couples of units first whose four weights of any
 // lane have absolute values that sum to at most 255. Returns the number of couples; 0, with nothing
-// moved, where they hold less than half of the units. Each half of a couple reads 16 inputs that
-// adjoin.
+// moved, where they hold less than four fifths of the units. Each half of a couple reads 16 inputs
+// that adjoin.
 size_t couple_lanes(Draft& draft);
 
 }  // namespace lightkern::gemm
