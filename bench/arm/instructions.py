@@ -1,12 +1,13 @@
 """Executed instructions per inference on 64-bit Arm, under emulation: lightkern beside LiteRT and ONNX Runtime.
 
-Instructions = (those of a process that infers three times - those of one that infers once) / 2, so that start-up and
-loading drop out. Counts are exact and repeat; they are not times. See README.md.
+Instructions = (those of a process that infers five times - those of one that infers once) / 4, so that start-up and
+loading drop out. They are not times. See README.md, whose table `--readme` writes anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import subprocess
@@ -21,6 +22,8 @@ ARM = HERE.parent.parent / ".cache" / "arm"
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2", "efficientnet_lite0")
 PARTS = {"cortex-a53": "0xd03", "cortex-a72": "0xd08", "cortex-a76": "0xd0b"}
 FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
+RUNS = (1, 5)  # of the two processes
+MARKS = ("<!-- table: begin -->", "<!-- table: end -->")  # in README.md
 DOT_FEATURES = f"{FEATURES} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
 
 
@@ -43,7 +46,7 @@ def contenders(args: argparse.Namespace, network: str) -> list[Contender]:
         for kind in ("u8s8", "s8s8"):
             files = args.onnx.glob(f"qdq/{network}-*.{kind}.onnx")
             found += [Contender(f"ORT {kind}", "onnxruntime", path) for path in files]
-    return [c for c in found if c.path.exists()]
+    return [c for c in found if c.path.exists() and c.label not in args.without]
 
 
 def pretend(root: Path, core: str) -> None:
@@ -75,6 +78,7 @@ def count(args: argparse.Namespace, plugin: Path, core: str, contender: Contende
             "QEMU_CPU": core,
             "PYTHONPATH": os.pathsep.join(str(p) for p in args.packages),
             "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONHASHSEED": "0",  # as little chance as possible in what Python does
         }
         command += [contender.runtime, str(contender.path), str(runs)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -86,20 +90,38 @@ def count(args: argparse.Namespace, plugin: Path, core: str, contender: Contende
 def per_inference(args: argparse.Namespace, plugin: Path, core: str, contender: Contender) -> int:
     """Instructions of one inference."""
     with ThreadPoolExecutor(2) as pool:
-        once, thrice = pool.map(lambda runs: count(args, plugin, core, contender, runs), (1, 3))
-    return (thrice - once) // 2
+        few, many = pool.map(lambda runs: count(args, plugin, core, contender, runs), RUNS)
+    return (many - few) // (RUNS[1] - RUNS[0])
 
 
-def show(core: str, rows: dict[str, dict[str, int]]) -> None:
-    """A Markdown table: networks down, contenders across, million instructions; the ratio to the best peer last."""
+def table(core: str, rows: dict[str, dict[str, int]]) -> str:
+    """Markdown: networks down, contenders across, million instructions; the ratio to the best peer last."""
     labels = sorted({label for row in rows.values() for label in row}, key=lambda label: (label != "lightkern", label))
-    print(f"\n| {core}, million instructions | {' | '.join(labels)} | lightkern / best peer |")
-    print(f"|---|{'---|' * len(labels)}---|")
+    lines = [f"| {core}, million instructions | {' | '.join(labels)} | lightkern / best peer |"]
+    lines.append(f"|---|{'---|' * len(labels)}---|")
     for network, row in rows.items():
         cells = [f"{row[label] / 1e6:.1f}" if label in row else "-" for label in labels]
         peers = [value for label, value in row.items() if label != "lightkern"]
         ratio = f"{row['lightkern'] / min(peers):.2f}" if peers and "lightkern" in row else "-"
-        print(f"| {network} | {' | '.join(cells)} | {ratio} |")
+        lines.append(f"| {network} | {' | '.join(cells)} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def versions(packages: list[Path]) -> str:
+    """Of what was counted, and of the emulator, as a sentence."""
+    wanted = ("lightkern", "ai_edge_litert", "onnxruntime", "numpy")
+    found = sorted({p.name for folder in packages for p in folder.glob("*.dist-info")})
+    names = [name.removesuffix(".dist-info").replace("-", " ") for name in found if name.split("-")[0] in wanted]
+    qemu = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=True).stdout
+    names.append(qemu.split("\n", 1)[0].split(" (")[0])
+    return f"{datetime.date.today()}: {', '.join(names)}."
+
+
+def write_readme(text: str) -> None:
+    """Replace what stands between the marks."""
+    path = HERE / "README.md"
+    before, rest = path.read_text().split(MARKS[0])
+    path.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
 def main() -> None:
@@ -118,6 +140,8 @@ def main() -> None:
     )
     parser.add_argument("--cores", nargs="+", choices=sorted(PARTS), default=["cortex-a72", "cortex-a76"])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--without", nargs="+", default=[], metavar="LABEL", help='contenders to skip: "ORT f32"')
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--json", type=Path, help="write the counts here too")
     args = parser.parse_args()
     args.packages = [p.resolve() for p in args.packages]
@@ -138,7 +162,10 @@ def main() -> None:
                         print(error, file=sys.stderr)
                         continue
                     rows.setdefault(network, {})[contender.label] = counted
-            show(core, rows)
+            print(table(core, rows), flush=True)
+    if args.readme:
+        tables = "\n".join(table(core, rows) for core, rows in results.items())
+        write_readme(f"{versions(args.packages)}\n\n{tables}")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 
