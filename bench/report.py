@@ -146,7 +146,8 @@ def other_tables(figures: dict[str, Any]) -> list[str]:
         for name, r in figures["footprint"].items():
             lines.append(
                 f"| {TITLES[name]} | {r['weights'] / 1e6:.2f} | {r['arena'] / 1e6:.2f} |"
-                f" {r['arena'] / r['least_arena']:.3f} | {r['first_growth'] / 1e6:.2f} | {r['later_growth'] / 1e6:.2f} |"
+                f" {r['arena'] / r['least_arena']:.3f} |"
+                f" {r['first_growth'] / 1e6:.2f} | {r['later_growth'] / 1e6:.2f} |"
             )
     return lines
 
