@@ -174,9 +174,6 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     panel.width = static_cast<uint32_t>(draft.width);
     panel.n = static_cast<uint32_t>(n);
     packed.panels.push_back(panel);
-    packed.steps += draft.offsets.size();
-    packed.couples += twos;
-    packed.extra_steps += draft.offsets.size() - steps.size();
     drafts.push_back(std::move(draft));
   }
   packed.storage = Buffer(bytes, guard);

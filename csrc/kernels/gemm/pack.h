@@ -29,9 +29,6 @@ struct Source {
 struct Packed {
   Buffer storage;
   std::vector<Panel> panels;
-  size_t steps = 0;        // of all panels
-  size_t couples = 0;      // of all kinds
-  size_t extra_steps = 0;  // of these, only there to make pairs exact
 };
 
 // Needs segments of at least kr inputs unless overrun is allowed. Throws std::bad_alloc.
