@@ -120,13 +120,6 @@ struct Avx2 {
       }
     }
   }
-
-  static inline void apply_table(Act* y, int n, const TableVec& vec, const Act* table) {
-    int i = 0;
-    for (; i + 32 <= n; i += 32) store32(y + i, lookup32(load32(y + i), vec));
-    for (; i + 8 <= n; i += 8) store8(y + i, lookup32(load8(y + i), vec));
-    for (; i < n; ++i) y[i] = table[y[i]];
-  }
 };
 
 constexpr Kernel kKernels[] = {

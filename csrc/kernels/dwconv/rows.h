@@ -198,7 +198,8 @@ void finish_rows(const Args& a, const Group<V>& group, const TableVec& table, in
     for (int x = group.x0; x < group.x1; ++x) {
       const ptrdiff_t pixel = static_cast<ptrdiff_t>(y) * a.geometry.ow + x;
       Act* row = a.y + pixel * a.geometry.y_pixel_stride + group.c0;
-      if (a.epilogue->table) V::apply_table(row, group.channels(), table, a.epilogue->table);
+      if (a.epilogue->table)
+        lookup_row(row, row, static_cast<size_t>(group.channels()), table, a.epilogue->table);
       if (a.residual)
         apply_tail_row(row, a.residual + pixel * add.residual_stride + group.c0, group.channels(),
                        add);

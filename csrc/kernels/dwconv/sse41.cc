@@ -102,15 +102,6 @@ struct Sse41 {
       }
     }
   }
-
-  static inline void apply_table(Act* y, int n, const TableVec& vec, const Act* table) {
-    int i = 0;
-    for (; i + 16 <= n; i += 16) {
-      __m128i* at = reinterpret_cast<__m128i*>(y + i);
-      _mm_storeu_si128(at, lookup16(_mm_loadu_si128(at), vec));
-    }
-    for (; i < n; ++i) y[i] = table[y[i]];
-  }
 };
 
 constexpr Kernel kKernels[] = {

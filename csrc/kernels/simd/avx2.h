@@ -125,10 +125,8 @@ struct AddVec {
   return finish32(t, p.clamp);
 }
 
-// A table of 256 bytes for lookup32: 16 chunks of 16. pshufb reads a chunk with the low 4 bits of
-// an index and gives 0 where the index is negative. So in each half of the table the index goes
-// down by 16 from chunk to chunk, chunk k contributes to every index from 16 k on, and holds the
-// difference (by XOR) to chunk k - 1.
+// A table of 256 bytes for lookup32: 16 chunks of 16, of which pshufb takes one with the low 4 bits
+// of an index. Odd chunks hold the difference (by XOR) to the one before.
 struct TableVec {
   __m128i chunk[16];
 };
@@ -136,22 +134,28 @@ struct TableVec {
   TableVec t;
   for (int k = 0; k < 16; ++k)
     t.chunk[k] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * k));
-  for (int k = 15; k > 0; --k) {
-    if (k != 8) t.chunk[k] = _mm_xor_si128(t.chunk[k], t.chunk[k - 1]);
-  }
+  for (int k = 1; k < 16; k += 2) t.chunk[k] = _mm_xor_si128(t.chunk[k], t.chunk[k - 1]);
   return t;
 }
+// The high bits of an index select: bit 4 whether the difference of an odd chunk is added (pshufb
+// gives 0 where an index is negative), bits 5 to 7 by blending. XOR goes to more ports than
+// blending, so all by blending is slower, and adding up 16 differences takes 10 instructions more.
 [[maybe_unused]] static inline __m256i lookup32(__m256i x, const TableVec& t) {
-  const __m256i step = _mm256_set1_epi8(16);
-  __m256i low = x, high = _mm256_xor_si256(x, _mm256_set1_epi8(-128));
-  __m256i y = _mm256_setzero_si256(), z = y;
-  for (int k = 0; k < 8; ++k) {
-    y = _mm256_xor_si256(y, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t.chunk[k]), low));
-    z = _mm256_xor_si256(z, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t.chunk[k + 8]), high));
-    low = _mm256_subs_epi8(low, step);  // saturating: what is negative stays so
-    high = _mm256_subs_epi8(high, step);
-  }
-  return _mm256_xor_si256(y, z);
+  // Hidden, since GCC 12 otherwise broadcasts all chunks to the stack first.
+  const __m128i* chunk = t.chunk;
+  __asm__("" : "+r"(chunk) : : "memory");
+  const __m256i top = _mm256_set1_epi8(-128);
+  const __m256i bit6 = _mm256_add_epi8(x, x), bit5 = _mm256_add_epi8(bit6, bit6),
+                bit4 = _mm256_add_epi8(bit5, bit5);
+  const __m256i even = _mm256_and_si256(x, _mm256_set1_epi8(15));
+  const __m256i odd = _mm256_or_si256(even, _mm256_andnot_si256(bit4, top));
+  const auto take = [&](int k, __m256i index) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(chunk[k]), index);
+  };
+  const auto two = [&](int k) { return _mm256_xor_si256(take(k, even), take(k + 1, odd)); };
+  const auto four = [&](int k) { return _mm256_blendv_epi8(two(k), two(k + 2), bit5); };
+  const auto eight = [&](int k) { return _mm256_blendv_epi8(four(k), four(k + 4), bit6); };
+  return _mm256_blendv_epi8(eight(0), eight(8), x);
 }
 
 [[maybe_unused]] static inline __m256i load32(const Act* x) {
@@ -187,14 +191,32 @@ template <class Wide, class Narrow, class One>
   for (; i < n; ++i) one(i);
 }
 
-// n bytes through a table, in place.
-[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
-  size_t i = 0;
-  if (n >= 64) {
-    const TableVec vec = load_table(table);
-    for (; i + 32 <= n; i += 32) store32(y + i, lookup32(load32(y + i), vec));
+// A row of n bytes through a table, maybe in place. The last vector overlaps the one before: it is
+// read before anything is written, and written last.
+[[maybe_unused]] static inline void lookup_row(const Act* x, Act* y, size_t n, const TableVec& vec,
+                                               const Act* table) {
+  if (n >= 32) {
+    const __m256i last = lookup32(load32(x + n - 32), vec);
+    for (size_t i = 0; i + 32 < n; i += 32) store32(y + i, lookup32(load32(x + i), vec));
+    store32(y + n - 32, last);
+  } else if (n >= 16) {
+    const auto half = [](const Act* p) { return reinterpret_cast<const __m128i*>(p); };
+    const __m256i both = lookup32(_mm256_loadu2_m128i(half(x + n - 16), half(x)), vec);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(both));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + n - 16), _mm256_extracti128_si256(both, 1));
+  } else if (n >= 8) {
+    const __m256i both = lookup32(_mm256_unpacklo_epi64(load8(x), load8(x + n - 8)), vec);
+    store8(y, both);
+    store8(y + n - 8, _mm256_unpackhi_epi64(both, both));
+  } else {
+    for (size_t i = 0; i < n; ++i) y[i] = table[x[i]];
   }
-  for (; i < n; ++i) y[i] = table[y[i]];
+}
+
+// n bytes through a table, in place; few of them are not worth a TableVec.
+[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
+  if (n >= 64) return lookup_row(y, y, n, load_table(table), table);
+  for (size_t i = 0; i < n; ++i) y[i] = table[y[i]];
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).

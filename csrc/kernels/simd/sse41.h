@@ -160,17 +160,27 @@ template <class Wide, class Narrow, class One>
   for (; i < n; ++i) one(i);
 }
 
-// n bytes through a table, in place.
-[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
-  size_t i = 0;
-  if (n >= 32) {
-    const TableVec vec = load_table(table);
-    for (; i + 16 <= n; i += 16) {
-      __m128i* at = reinterpret_cast<__m128i*>(y + i);
-      _mm_storeu_si128(at, lookup16(_mm_loadu_si128(at), vec));
-    }
+// A row of n bytes through a table, maybe in place. The last vector overlaps the one before: it is
+// read before anything is written, and written last.
+[[maybe_unused]] static inline void lookup_row(const Act* x, Act* y, size_t n, const TableVec& vec,
+                                               const Act* table) {
+  if (n >= 16) {
+    const __m128i last = lookup16(load16(x + n - 16), vec);
+    for (size_t i = 0; i + 16 < n; i += 16) store16(y + i, lookup16(load16(x + i), vec));
+    store16(y + n - 16, last);
+  } else if (n >= 8) {
+    const __m128i both = lookup16(_mm_unpacklo_epi64(load_half(x), load_half(x + n - 8)), vec);
+    store_half(y, both);
+    store_half(y + n - 8, _mm_unpackhi_epi64(both, both));
+  } else {
+    for (size_t i = 0; i < n; ++i) y[i] = table[x[i]];
   }
-  for (; i < n; ++i) y[i] = table[y[i]];
+}
+
+// n bytes through a table, in place; few of them are not worth a TableVec.
+[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
+  if (n >= 32) return lookup_row(y, y, n, load_table(table), table);
+  for (size_t i = 0; i < n; ++i) y[i] = table[y[i]];
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).

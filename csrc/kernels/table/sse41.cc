@@ -9,16 +9,9 @@ namespace {
 void run(const Args& args) {
   const TableVec table = load_table(args.table);
   for (size_t row = 0; row < args.rows; ++row) {
-    const Act* x = args.x + static_cast<ptrdiff_t>(row) * args.x_stride;
-    Act* y = args.y + static_cast<ptrdiff_t>(row) * args.y_stride;
-    size_t i = 0;
-    for (; i + 32 <= args.cols; i += 32) {
-      const __m128i first = lookup16(load16(x + i), table),
-                    second = lookup16(load16(x + i + 16), table);
-      store16(y + i, first);
-      store16(y + i + 16, second);
-    }
-    for (; i < args.cols; ++i) y[i] = args.table[x[i]];
+    const ptrdiff_t r = static_cast<ptrdiff_t>(row);
+    lookup_row(args.x + r * args.x_stride, args.y + r * args.y_stride, args.cols, table,
+               args.table);
   }
 }
 
