@@ -57,12 +57,12 @@ void copy_main_steps(const Source& source, const std::vector<Step>& steps, size_
     draft.offsets[s] = step.offset;
     int8_t* to = draft.at(s) + step.skip;
     const int8_t* from = source.weight + first * k + step.k;
+    if (step.count == 4 && kr == 4) {
+      for (size_t c = 0; c < n; ++c) std::memcpy(to + 4 * c, from + k * c, 4);
+      continue;
+    }
     for (size_t c = 0; c < n; ++c, to += kr, from += k) {
-      if (step.count == 4) {
-        std::memcpy(to, from, 4);
-      } else {
-        std::memcpy(to, from, static_cast<size_t>(step.count));
-      }
+      std::memcpy(to, from, static_cast<size_t>(step.count));
     }
   }
 }
@@ -84,21 +84,30 @@ uint32_t count_lead(const std::vector<int32_t>& offsets, int32_t kr) {
   return lead;
 }
 
-int32_t effective_bias(const Source& source, size_t channel, size_t k) {
-  const int8_t* w = source.weight + channel * k;
-  int32_t sum = 0;
-  for (size_t i = 0; i < k; ++i) sum += w[i];
+// Sums over the weights of a channel, and of their absolute values. Neither exceeds 32 bits in a
+// model that passed the rules, since 255 times the latter does not.
+struct WeightSums {
+  uint32_t plain, absolute;
+};
+
+WeightSums sum_weights(const int8_t* w, size_t k) {
+  WeightSums sums{0, 0};
+  for (size_t i = 0; i < k; ++i) {
+    const int32_t value = w[i];
+    sums.plain += static_cast<uint32_t>(value);
+    sums.absolute += static_cast<uint32_t>(value < 0 ? -value : value);
+  }
+  return sums;
+}
+
+int32_t effective_bias(const Source& source, size_t channel, const WeightSums& sums) {
   return static_cast<int32_t>(static_cast<uint32_t>(source.bias[channel]) -
-                              static_cast<uint32_t>(source.x_zero) * static_cast<uint32_t>(sum));
+                              static_cast<uint32_t>(source.x_zero) * sums.plain);
 }
 
 // The greatest magnitude that an output can have before it is rounded and clamped.
-double most_of(const Source& source, size_t channel, size_t k) {
-  const int8_t* w = source.weight + channel * k;
-  int64_t sum = 0;
-  for (size_t i = 0; i < k; ++i) sum += std::abs(static_cast<int>(w[i]));
-  const double most =
-      255.0 * static_cast<double>(sum) + std::abs(static_cast<double>(source.bias[channel]));
+double most_of(const Source& source, size_t channel, const WeightSums& sums) {
+  const double most = 255.0 * sums.absolute + std::abs(static_cast<double>(source.bias[channel]));
   return most * static_cast<double>(source.multiplier[channel]);
 }
 
@@ -114,11 +123,14 @@ void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k
   int32_t* bias = reinterpret_cast<int32_t*>(base + place.bias);
   float* multiplier = reinterpret_cast<float*>(base + place.multiplier);
   double most = 0.0;
-  for (size_t c = 0; c < draft.width; ++c) {
-    if (c < panel.n) most = std::max(most, most_of(source, first + c, k));
-    bias[c] = c < panel.n ? effective_bias(source, first + c, k) : 0;
-    multiplier[c] = c < panel.n ? source.multiplier[first + c] : 0.0f;
+  for (size_t c = 0; c < panel.n; ++c) {
+    const WeightSums sums = sum_weights(source.weight + (first + c) * k, k);
+    most = std::max(most, most_of(source, first + c, sums));
+    bias[c] = effective_bias(source, first + c, sums);
+    multiplier[c] = source.multiplier[first + c];
   }
+  std::fill(bias + panel.n, bias + draft.width, 0);
+  std::fill(multiplier + panel.n, multiplier + draft.width, 0.0f);
   panel.bounded = most < 2147483000.0;
   panel.bounded16 = most < 32000.0;
   panel.weights = reinterpret_cast<const int8_t*>(base + place.weights);

@@ -194,6 +194,12 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
   const ConvWindow& w = s.window;
   const size_t ocg = static_cast<size_t>(w.ocg), k = w.depth();
   const ConvWeights weights = weights_of(context, node, w);
+  // A single row is bound by reading its weights: couples, which take long to find, would gain
+  // nothing.
+  const bool single_row = w.oh * w.ow == 1;
+  const gemm::PairRule pairs = single_row && s.kernel->pairs == gemm::PairRule::kCoupled
+                                   ? gemm::PairRule::kExact
+                                   : s.kernel->pairs;
   for (size_t g = 0; g < static_cast<size_t>(w.groups); ++g) {
     const gemm::Source source{weights.weight + g * ocg * k,
                               weights.bias + g * ocg,
@@ -202,7 +208,7 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
                               context.in(node, 0).zero_point,
                               segments_of(w, s.pixel, s.pitch * (s.copies ? 1 : w.dh)),
                               s.copies};
-    s.weights.push_back(gemm::pack(source, s.kernel->tile, s.kernel->pairs, context.options.guard));
+    s.weights.push_back(gemm::pack(source, s.kernel->tile, pairs, context.options.guard));
   }
 }
 
