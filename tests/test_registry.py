@@ -29,7 +29,7 @@ TESTS = Path(__file__).resolve().parent
 KERNELS = _core.kernels()
 # <op>_<type>[_<sparsity>]_<tile>_<isa>; the tile may be several words: 3x3s1_4x2.
 NAME = re.compile(r"(?P<op>[a-z]+)_(?P<type>s8|f32)(_(?P<rest>[a-z0-9]+))+_(?P<isa>[a-z0-9]+)")
-ALL_LEVELS = {"avx512vnni", "avxvnni", "avx2", "sse41", "neondot", "neon", "scalar"}
+ALL_LEVELS = {"avx512vnni", "avxvnni", "avx2", "sse41", "i8mm", "neondot", "neon", "scalar"}
 
 
 def test_names_follow_the_grammar():

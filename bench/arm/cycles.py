@@ -30,21 +30,23 @@ ITERATIONS = 200
 
 @dataclass(frozen=True)
 class Core:
-    """A core, the model that stands for it, and how many vector multiplies and dot products it starts per cycle."""
+    """A core, the model that stands for it, and how many multiplies of each kind it starts per cycle."""
 
     name: str
     model: str
     multiplies: int
-    dots: int  # 0: it has none
+    dots: int  # dot products; 0: it has none
+    matrices: int  # matrix multiplies; 0: it has none
     since: int  # the first LLVM whose model of that name is the core's own
 
 
 # Multiplies per cycle: Arm's software optimization guides of the cores.
 CORES = (
-    Core("Cortex-A53", "cortex-a53", 1, 0, 4),
-    Core("Cortex-A72", "cortex-a72", 1, 0, 10),
-    Core("Cortex-A55", "cortex-a55", 1, 1, 12),
-    Core("Cortex-A76", "neoverse-n1", 1, 2, 16),
+    Core("Cortex-A53", "cortex-a53", 1, 0, 0, 4),
+    Core("Cortex-A72", "cortex-a72", 1, 0, 0, 10),
+    Core("Cortex-A55", "cortex-a55", 1, 1, 0, 12),
+    Core("Cortex-A76", "neoverse-n1", 1, 2, 0, 16),
+    Core("Cortex-A710", "neoverse-n2", 1, 2, 2, 16),
 )
 
 
@@ -137,15 +139,17 @@ def loops_of(op: str, isa: str, disassembly: str, least: int) -> list[Loop]:
 def model(mca: str, core: Core, loop: Loop) -> Estimate | None:
     """Run llvm-mca on a loop; None where the core lacks an instruction of it."""
     kinds = loop.multiplies
-    dots = sum(kind in ("sdot", "udot", "smmla") for kind in kinds)
-    if (dots and not core.dots) or "smmla" in kinds:
+    dots, matrices = sum(kind in ("sdot", "udot") for kind in kinds), kinds.count("smmla")
+    if (dots and not core.dots) or (matrices and not core.matrices):
         return None
-    bound = max((len(kinds) - dots) / core.multiplies + (dots / core.dots if dots else 0.0), 1e-9)
+    bound = (len(kinds) - dots - matrices) / core.multiplies
+    bound += (dots / core.dots if dots else 0.0) + (matrices / core.matrices if matrices else 0.0)
     assembly = "\n".join(
         ["0:", *loop.body[:-1], BRANCH.sub(lambda m: m[0][: m.start(1) - m.start()] + "0b", loop.body[-1])]
     )
-    command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={core.model}", "-mattr=+dotprod", f"-iterations={ITERATIONS}"]
-    done = subprocess.run([*command, "-"], input=assembly + "\n", capture_output=True, text=True, check=False)
+    command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={core.model}", "-mattr=+dotprod,+i8mm"]
+    command += [f"-iterations={ITERATIONS}", "-"]
+    done = subprocess.run(command, input=assembly + "\n", capture_output=True, text=True, check=False)
     total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
     if done.returncode != 0 or not total:
         raise RuntimeError(f"{loop.op}/{loop.isa}.cc {loop.function} on {core.model}: {done.stderr.strip()[:300]}")

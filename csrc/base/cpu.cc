@@ -21,7 +21,7 @@ constexpr Isa kAll[] = {
 
 struct Features {
   bool sse41 = false, avx2 = false, avxvnni = false, avx512vnni = false, neon = false,
-       neondot = false;
+       neondot = false, i8mm = false;
 };
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -49,17 +49,23 @@ Features detect() noexcept {
 #elif defined(__aarch64__) && defined(__linux__)
 Features detect() noexcept {
   Features f;
-  f.neon = true;                              // part of the base architecture
-  f.neondot = getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
+  f.neon = true;                                           // part of the base architecture
+  f.neondot = getauxval(AT_HWCAP) >> 20 & 1;               // HWCAP_ASIMDDP
+  f.i8mm = f.neondot && (getauxval(AT_HWCAP2) >> 13 & 1);  // HWCAP2_I8MM
   return f;
 }
 #elif defined(__aarch64__) && defined(__APPLE__)
+bool says_yes(const char* name) noexcept {
+  int value = 0;
+  size_t size = sizeof(value);
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value;
+}
+
 Features detect() noexcept {
   Features f;
   f.neon = true;
-  int value = 0;
-  size_t size = sizeof(value);
-  f.neondot = sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value;
+  f.neondot = says_yes("hw.optional.arm.FEAT_DotProd");
+  f.i8mm = f.neondot && says_yes("hw.optional.arm.FEAT_I8MM");
   return f;
 }
 #else
@@ -90,6 +96,8 @@ bool cpu_has(Isa isa) noexcept {
       return features.avx2;
     case Isa::sse41:
       return features.sse41;
+    case Isa::i8mm:
+      return features.i8mm;
     case Isa::neondot:
       return features.neondot;
     case Isa::neon:

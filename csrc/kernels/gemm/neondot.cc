@@ -23,12 +23,6 @@ struct Tile16 {
   const int8_t* w;
 };
 
-// 32 bytes at p, which moves on. In words of the machine, because GCC 12 makes of some of these
-// pairs two loads, and copies registers to make room for that.
-[[gnu::always_inline]] inline void load_weights(const int8_t*& p, int8x16_t& w0, int8x16_t& w1) {
-  __asm__ volatile("ldp %q0, %q1, [%2], #32" : "=&w"(w0), "=&w"(w1), "+r"(p)::"memory");
-}
-
 // Step `lane` of a run of steps: the inputs are in that lane of x.
 template <int lane, int rows, int vectors>
 [[gnu::always_inline]] inline void multiply(Tile16<rows, vectors>& t, const int8x16_t (&x)[rows]) {

@@ -1,0 +1,200 @@
+// gemm with the matrix multiply: smmla, eight inputs of each of two rows against eight weights of
+// each of two channels, into a block of 2x2 sums.
+//
+// Ceiling: two smmla of 32 MAC per cycle on Cortex-A710. Sixteen inputs of 6 rows against 16
+// channels take 48 smmla, 6 loads of rows, 6 zips that bring the eights of two rows together, 8
+// loads of weight pairs; 24 blocks, the rows' 6 vectors and 2 weights are all 32 registers. A wider
+// tile would zip less (one zip is for as many smmla as the tile has pairs of channels), but no
+// other has that many blocks and still ends in whole stores. Exact for all weights: products are
+// summed in 32 bits.
+// All 32 registers are in use: scheduling before they are given out makes GCC 12 spill.
+#if !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/neon.inc"
+
+namespace lightkern::gemm {
+namespace {
+
+constexpr int kDepth = 8;  // inputs of a step
+
+// Sums of rows 2 p, 2 p + 1 and channels 2 c, 2 c + 1: block[p][c] = {00, 01, 10, 11}. Of an odd
+// number of rows the last one is its own partner.
+template <int rows, int width>
+struct Blocks {
+  static constexpr int kPairs = (rows + 1) / 2, kColumns = width / 2;
+  const Act* row[2 * kPairs];
+  int32x4_t block[kPairs][kColumns];
+  const int8_t* w;
+};
+
+// The halves of a vector, each twice: as blocks see what belongs to channels.
+struct Doubled {
+  int32x4_t low, high;
+};
+[[gnu::always_inline]] inline Doubled double_halves(int32x4_t v) {
+  const int64x2_t both = vreinterpretq_s64_s32(v);
+  return {vreinterpretq_s32_s64(vzip1q_s64(both, both)),
+          vreinterpretq_s32_s64(vzip2q_s64(both, both))};
+}
+
+// Two rows of x by two channels of w. In words of the machine, which stay where they are written:
+// compilers move vmmlaq_s32 to where its result is used, and then more rows and weights are at hand
+// than registers.
+[[gnu::always_inline]] inline void multiply_add(int32x4_t& block, int8x16_t x, int8x16_t w) {
+  __asm__ volatile("smmla %0.4s, %1.16b, %2.16b" : "+w"(block) : "w"(x), "w"(w));
+}
+
+// One step: its inputs of two rows are in x[p].
+template <int rows, int width, int pairs>
+[[gnu::always_inline]] inline void multiply(Blocks<rows, width>& t, const int8x16_t (&x)[pairs]) {
+#pragma GCC unroll 8
+  for (int c = 0; c < width / 2; c += 2) {
+    int8x16_t w0, w1;
+    load_weights(t.w, w0, w1);
+#pragma GCC unroll 8
+    for (int p = 0; p < pairs; ++p) multiply_add(t.block[p][c], x[p], w0);
+#pragma GCC unroll 8
+    for (int p = 0; p < pairs; ++p) multiply_add(t.block[p][c + 1], x[p], w1);
+  }
+}
+
+// Two steps whose inputs adjoin, `offset` bytes from the start of each row.
+template <int rows, int width>
+[[gnu::always_inline]] inline void multiply_two(Blocks<rows, width>& t, ptrdiff_t offset) {
+  constexpr int pairs = Blocks<rows, width>::kPairs;
+  int8x16_t x0[pairs], x1[pairs];
+#pragma GCC unroll 8
+  for (int p = 0; p < pairs; ++p) {
+    const int64x2_t even = vreinterpretq_s64_s8(vld1q_s8(t.row[2 * p] + offset));
+    const int64x2_t odd = vreinterpretq_s64_s8(vld1q_s8(t.row[2 * p + 1] + offset));
+    x0[p] = vreinterpretq_s8_s64(vzip1q_s64(even, odd));
+    x1[p] = vreinterpretq_s8_s64(vzip2q_s64(even, odd));
+    // Else Clang zips the second step late, and keeps the rows until then.
+    __asm__ volatile("" : "+w"(x0[p]), "+w"(x1[p]));
+  }
+  multiply(t, x0);
+  multiply(t, x1);
+}
+
+template <int rows, int width>
+[[gnu::always_inline]] inline void multiply_one(Blocks<rows, width>& t, ptrdiff_t offset) {
+  constexpr int pairs = Blocks<rows, width>::kPairs;
+  int8x16_t x[pairs];
+#pragma GCC unroll 8
+  for (int p = 0; p < pairs; ++p)
+    x[p] = vcombine_s8(vld1_s8(t.row[2 * p] + offset), vld1_s8(t.row[2 * p + 1] + offset));
+  multiply(t, x);
+}
+
+template <int rows, int width>
+[[gnu::always_inline]] inline void accumulate(const Panel& panel, Blocks<rows, width>& t) {
+#pragma GCC unroll 8
+  for (int c = 0; c < width / 2; c += 2) {
+    const Doubled bias = double_halves(vld1q_s32(panel.bias + 2 * c));
+#pragma GCC unroll 8
+    for (int p = 0; p < t.kPairs; ++p) t.block[p][c] = bias.low, t.block[p][c + 1] = bias.high;
+  }
+  t.w = panel.weights;
+  const ptrdiff_t lead = static_cast<ptrdiff_t>(panel.lead / 2 * 2 * kDepth);
+  for (ptrdiff_t k = 0; k != lead; k += 2 * kDepth) multiply_two(t, k);
+
+  const int32_t* offset = panel.offsets + panel.lead / 2 * 2;
+  const int32_t* const end = panel.offsets + panel.steps;
+  while (offset != end) {
+    if (end - offset >= 2 && offset[1] == offset[0] + kDepth) {
+      multiply_two(t, *offset);
+      offset += 2;
+    } else {
+      multiply_one(t, *offset);
+      ++offset;
+    }
+  }
+}
+
+// Eight channels of two rows, from channel 2 * c on, as 16 bytes {00, 01, 10, 11, 02, 03, ...}.
+template <bool plain>
+[[gnu::always_inline]] inline int16x8_t requantize_blocks(const int32x4_t* block,
+                                                          const Doubled (&m)[2],
+                                                          const ByteClamp& clamp) {
+  int32x4_t t[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    t[i] = scale_round4(block[i], vreinterpretq_f32_s32(i % 2 ? m[i / 2].high : m[i / 2].low));
+  return vreinterpretq_s16_s8(plain ? halve_bytes16(t[0], t[1], t[2], t[3], clamp.zero_point)
+                                    : pack_bytes16(t[0], t[1], t[2], t[3], clamp));
+}
+
+template <bool plain, int width>
+[[gnu::always_inline]] inline void store_row(Act* to, int16x8_t bytes, int n) {
+  if constexpr (plain && width == 8) {
+    vst1_s8(to, vget_low_s8(vreinterpretq_s8_s16(bytes)));
+  } else {
+    store_first(to, vreinterpretq_s8_s16(bytes), plain ? width : n);
+  }
+}
+
+// Requantizes rows [first, first + rows) and stores them. `plain`: as in Context.
+template <bool plain, int rows, int width>
+[[gnu::always_inline]] inline void store_blocks(const Context& c, const Args& args, size_t first,
+                                                const Blocks<rows, width>& t) {
+  constexpr int kEights = width / 8;
+  const int n = static_cast<int>(c.panel.n);
+  const ByteClamp clamp = c.clamp;
+  int16x8_t bytes[kEights][t.kPairs];
+#pragma GCC unroll 2
+  for (int e = 0; e < kEights; ++e) {
+    const float* from = c.panel.multiplier + 8 * e;
+    const Doubled m[2] = {double_halves(vreinterpretq_s32_f32(vld1q_f32(from))),
+                          double_halves(vreinterpretq_s32_f32(vld1q_f32(from + 4)))};
+#pragma GCC unroll 8
+    for (int p = 0; p < t.kPairs; ++p)
+      bytes[e][p] = requantize_blocks<plain>(t.block[p] + 4 * e, m, clamp);
+  }
+  Act* to = args.y + static_cast<ptrdiff_t>(first) * args.y_stride;
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r, to += args.y_stride) {
+    const int16x8_t low = bytes[0][r / 2], high = bytes[kEights - 1][r / 2];
+    store_row<plain, width>(to, r % 2 ? vuzp2q_s16(low, high) : vuzp1q_s16(low, high), n);
+  }
+}
+
+struct Matrix {
+  template <int rows, int vectors>
+  [[gnu::noinline]] static void run(const Context& c, const Args& args, size_t first, size_t last) {
+    const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
+    for (; first != last; first += rows) {
+      Blocks<rows, 4 * vectors> t;
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r, a += args.a_stride) t.row[r] = a;
+      if constexpr (rows % 2) t.row[rows] = t.row[rows - 1];
+      accumulate(c.panel, t);
+      if (c.plain) {
+        store_blocks<true>(c, args, first, t);
+      } else {
+        store_blocks<false>(c, args, first, t);
+      }
+    }
+  }
+};
+
+void run(const Args& args) {
+  const Context c(args);
+  if (args.panel->width == 16) {
+    run_panel<Matrix, 6, 4>(c, args);
+  } else {
+    run_panel<Matrix, 8, 2>(c, args);
+  }
+}
+
+constexpr Kernel kKernels[] = {
+    {"gemm_s8_6x16c8_i8mm", {6, 16, 8, 8}, WeightFormat::kDense, PairRule::kAny, run},
+};
+
+}  // namespace
+
+extern const Table i8mm;
+constexpr Table i8mm = make_table(kKernels);
+
+}  // namespace lightkern::gemm
