@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -240,15 +240,16 @@ def infer_shape(rule: OpRule, node: Node, inputs: Sequence[Shape]) -> Shape:
             if key in rule.optional:
                 continue
             raise RuleError(f"attribute {key!r} is missing")
-        _check_attr(key, kind, node.attrs[key])
-    wanted = rule.params
-    for key, rank in wanted.items():
+        if not _IS_KIND[kind](node.attrs[key]):
+            raise RuleError(f"attribute {key!r} must be {kind}, got {node.attrs[key]!r}")
+    for key, rank in rule.params.items():
         if key not in node.params:
             raise RuleError(f"parameter {key!r} is missing")
-        if not isinstance(node.params[key], np.ndarray):
-            raise RuleError(f"parameter {key!r} is a {type(node.params[key]).__name__}, expected a NumPy array")
-        if node.params[key].ndim != rank:
-            raise RuleError(f"parameter {key!r} has shape {node.params[key].shape}, expected {rank} dimensions")
+        value = node.params[key]
+        if not isinstance(value, np.ndarray):
+            raise RuleError(f"parameter {key!r} is a {type(value).__name__}, expected a NumPy array")
+        if value.ndim != rank:
+            raise RuleError(f"parameter {key!r} has shape {value.shape}, expected {rank} dimensions")
     return rule.shape(node.attrs, {k: v.shape for k, v in node.params.items()}, inputs)
 
 
@@ -275,24 +276,32 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
     return file_format.load_graph(path)
 
 
-def _check_attr(key: str, kind: str, value: Any) -> None:
-    def is_int(v: Any) -> bool:
-        return isinstance(v, int) and not isinstance(v, bool) and abs(v) <= MAX_DIM
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_DIM
 
-    lengths = {"ints2": 2, "ints4": 4}
-    if kind in lengths:
-        ok = isinstance(value, (list, tuple)) and len(value) == lengths[kind] and all(map(is_int, value))
-    elif kind == "shape":
-        ok = isinstance(value, (list, tuple)) and all(map(is_int, value))
-    elif kind == "int":
-        ok = is_int(value)
-    elif kind == "float":
-        ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-        ok = ok and (abs(value) <= _FLOAT32_MAX or abs(value) == math.inf)
-    else:
-        ok = isinstance(value, {"str": str, "bool": bool}[kind])
-    if not ok:
-        raise RuleError(f"attribute {key!r} must be {kind}, got {value!r}")
+
+def _are_ints(value: Any, length: int | None = None) -> bool:
+    if not isinstance(value, (list, tuple)) or (length is not None and len(value) != length):
+        return False
+    return all(map(_is_int, value))
+
+
+def _is_real(value: Any) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= _FLOAT32_MAX or abs(value) == math.inf
+
+
+_IS_KIND: dict[str, Callable[[Any], bool]] = {
+    "int": _is_int,
+    "ints2": lambda value: _are_ints(value, 2),
+    "ints4": lambda value: _are_ints(value, 4),
+    "shape": _are_ints,
+    "float": _is_real,
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+}
+"""Of each kind of attribute in `OpRule.attrs`, whether a value is of it."""
 
 
 def _check_ports(what: str, ports: Sequence[Port]) -> None:

@@ -62,7 +62,8 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _hwc(shape: Shape) -> tuple[int, int, int]:
-    _require(len(shape) == 3, f"needs an input of shape (H, W, C), got {shape}")
+    if len(shape) != 3:
+        raise RuleError(f"needs an input of shape (H, W, C), got {shape}")
     return shape[0], shape[1], shape[2]
 
 
@@ -80,53 +81,51 @@ def _window(attrs: Attrs, shape: Shape) -> tuple[int, int]:
     (kh, kw), (sh, sw) = attrs["kernel"], attrs["stride"]
     dh, dw = attrs.get("dilation", (1, 1))
     top, left, bottom, right = attrs["padding"]
-    for what in ("kernel", "stride"):
-        _require(min(attrs[what]) >= 1, f"{what} must be at least 1, got {tuple(attrs[what])}")
-    _require(min(dh, dw) >= 1, f"dilation must be at least 1, got {(dh, dw)}")
-    _require(
-        min(attrs["padding"]) >= 0,
-        f"padding must not be negative, got {tuple(attrs['padding'])}",
-    )
-    padded = (h + top + bottom, w + left + right)
-    _require(
-        max(padded) <= MAX_DIM and padded[0] * padded[1] * c < MAX_ELEMENTS,
-        f"padding {tuple(attrs['padding'])} makes the input {padded[0]}x{padded[1]}x{c}, which exceeds the limits",
-    )
-    out = (
-        window_output(h, kh, sh, top, bottom, dh),
-        window_output(w, kw, sw, left, right, dw),
-    )
-    _require(
-        min(out) >= 1,
-        f"the {kh}x{kw} window (dilation {dh}x{dw}) does not fit into the padded input of "
-        f"{h + top + bottom}x{w + left + right}",
-    )
-    return out
+    for what, values in (("kernel", (kh, kw)), ("stride", (sh, sw)), ("dilation", (dh, dw))):
+        if min(values) < 1:
+            raise RuleError(f"{what} must be at least 1, got {values}")
+    if min(top, left, bottom, right) < 0:
+        raise RuleError(f"padding must not be negative, got {(top, left, bottom, right)}")
+    padded_h, padded_w = h + top + bottom, w + left + right
+    if max(padded_h, padded_w) > MAX_DIM or padded_h * padded_w * c >= MAX_ELEMENTS:
+        raise RuleError(
+            f"padding {(top, left, bottom, right)} makes the input {padded_h}x{padded_w}x{c}, which exceeds the limits"
+        )
+    oh, ow = window_output(h, kh, sh, top, bottom, dh), window_output(w, kw, sw, left, right, dw)
+    if min(oh, ow) < 1:
+        raise RuleError(
+            f"the {kh}x{kw} window (dilation {dh}x{dw}) does not fit into the padded input of {padded_h}x{padded_w}"
+        )
+    return oh, ow
 
 
 def _conv2d(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
     c = _hwc(xs[0])[2]
     oc, kh, kw, icg = params["weight"]
     groups = attrs["groups"]
-    _require((kh, kw) == tuple(attrs["kernel"]), f"weight is {kh}x{kw}, kernel says {tuple(attrs['kernel'])}")
-    _require(groups >= 1, f"groups must be at least 1, got {groups}")
-    _require(oc >= 1 and oc % groups == 0, f"{oc} output channels do not divide into {groups} groups")
-    _require(
-        icg * groups == c,
-        f"weight has {icg} input channels per group and {groups} groups, input has {c} channels",
-    )
-    for name in ("bias", "weight_scale"):
-        if name in params:
-            _require(params[name] == (oc,), f"{name} has shape {params[name]}, expected ({oc},)")
+    if (kh, kw) != tuple(attrs["kernel"]):
+        raise RuleError(f"weight is {kh}x{kw}, kernel says {tuple(attrs['kernel'])}")
+    if groups < 1:
+        raise RuleError(f"groups must be at least 1, got {groups}")
+    if oc < 1 or oc % groups:
+        raise RuleError(f"{oc} output channels do not divide into {groups} groups")
+    if icg * groups != c:
+        raise RuleError(f"weight has {icg} input channels per group and {groups} groups, input has {c} channels")
+    _check_vectors(params, oc)
     return (*_window(attrs, xs[0]), oc)
+
+
+def _check_vectors(params: ParamShapes, channels: int) -> None:
+    """Parameters that have one value per output channel."""
+    for name in ("bias", "weight_scale"):
+        if name in params and params[name] != (channels,):
+            raise RuleError(f"{name} has shape {params[name]}, expected ({channels},)")
 
 
 def _linear(attrs: Attrs, params: ParamShapes, xs: Sequence[Shape]) -> Shape:
     n, k = params["weight"]
     _require(xs[0][-1] == k and k >= 1 and n >= 1, f"weight of shape {(n, k)} does not fit the input {xs[0]}")
-    for name in ("bias", "weight_scale"):
-        if name in params:
-            _require(params[name] == (n,), f"{name} has shape {params[name]}, expected ({n},)")
+    _check_vectors(params, n)
     return (*xs[0][:-1], n)
 
 

@@ -45,24 +45,34 @@ def parse_json(text: str) -> Any:
         raise FormatError(f"JSON: {error}") from None
     except RecursionError:
         raise FormatError(f"JSON: nested deeper than {MAX_DEPTH}") from None
-    _check_value(value, MAX_DEPTH)
+    levels = _levels(value)
+    if "\\u" in text or not text.isascii():  # else no string can hold anything but ASCII
+        _check_strings(levels)
     return value
 
 
-def _check_value(value: Any, depth: int) -> None:
-    if depth < 0:
-        raise FormatError(f"JSON: nested deeper than {MAX_DEPTH}")
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise FormatError(
-                f"JSON: strings must not hold half of a surrogate pair, got {reprlib.repr(value)}"
-            ) from None
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_value(key, depth - 1)
-            _check_value(item, depth - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_value(item, depth - 1)
+def _levels(value: Any) -> list[list[Any]]:
+    """All values by their depth: the value itself, what it holds, what that holds, ..."""
+    levels = [[value]]
+    while deeper := [
+        item
+        for outer in levels[-1]
+        if type(outer) is dict or type(outer) is list
+        for item in (outer.values() if type(outer) is dict else outer)
+    ]:
+        if len(levels) > MAX_DEPTH:
+            raise FormatError(f"JSON: nested deeper than {MAX_DEPTH}")
+        levels.append(deeper)
+    return levels
+
+
+def _check_strings(levels: list[list[Any]]) -> None:
+    for level in levels:
+        for value in level:
+            for text in (value,) if isinstance(value, str) else value if isinstance(value, dict) else ():
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise FormatError(
+                        f"JSON: strings must not hold half of a surrogate pair, got {reprlib.repr(text)}"
+                    ) from None
