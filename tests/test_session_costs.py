@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from builders import Net, inputs, random_model
 
+from lightkern import reference
 from lightkern.session import PackedModel, Session
 
 
@@ -46,3 +47,19 @@ def test_waiting_threads_sleep():
     before = time.process_time()
     time.sleep(0.5)
     assert time.process_time() - before < 0.02
+
+
+@pytest.mark.skipif(os.environ.get("LIGHTKERN_TEST_EMULATED") == "1", reason="packs 40 MB")
+@pytest.mark.parametrize("features", [(2200, 2200, 2200, 2200, 10), (4300, 4000, 10)], ids=["many", "one"])
+def test_packed_weights_beyond_one_block_of_memory(features):
+    """Weights lie side by side in blocks of 16 MiB: more of them than one block holds, and a layer greater than it."""
+    rng = np.random.default_rng(2)
+    net = Net(rng)
+    y = net.input((1, 1, features[0]))
+    for width in features[1:]:
+        y = net.linear(y, width)
+    model = net.model(y)
+    packed = PackedModel(model)
+    assert packed.packed_nbytes > 16 << 20
+    x = inputs(model, rng)
+    np.testing.assert_array_equal(Session(packed, threads=2).run(x), reference.run(model, x))

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "base/buffer.h"
 #include "base/cpu.h"
+#include "base/storage.h"
 #include "kernels/registry.h"
 #include "kernels/requant.h"
 #include "runtime/model.h"
@@ -54,6 +54,7 @@ struct LoweringContext {
   const std::vector<TensorView>& views;      // per tensor
   const std::vector<Placement>& placements;  // per tensor
   const PlanOptions& options;
+  Storage& storage;  // for packed weights
 
   const TensorView& in(const NodeDesc& node, size_t i) const {
     return views[static_cast<size_t>(node.inputs[i])];

@@ -108,11 +108,10 @@ void check_kernel_name(const std::string& name) {
 std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions& options) {
   check_indices(model);
   check_kernel_name(options.kernel);
-  auto plan = std::make_shared<Plan>();
+  auto plan = std::make_shared<Plan>(options.guard);
   plan->tensors = model.tensors;
   plan->inputs = model.inputs;
   plan->outputs = model.outputs;
-  plan->guard = options.guard;
   Step io;
   io.name = "inputs and outputs";
   const auto always = [](const auto&) -> const char* { return nullptr; };
@@ -122,7 +121,7 @@ std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions&
   const std::vector<Fused> fused = fuse_nodes(model, options.fuse);
   plan->placements = place_tensors(model, fused);
   make_views(model, *plan);
-  const LoweringContext context{model, plan->views, plan->placements, options};
+  const LoweringContext context{model, plan->views, plan->placements, options, plan->storage};
   for (const Fused& f : fused) {
     const Lower lower = find_lowering(f.node->op);
     if (!lower) {
@@ -133,6 +132,7 @@ std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions&
     plan->scratch_bytes = std::max(plan->scratch_bytes, step.scratch);
     plan->steps.push_back(std::move(step));
   }
+  plan->storage.settle();
   plan_memory(*plan);
   return plan;
 }

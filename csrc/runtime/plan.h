@@ -20,6 +20,8 @@
 namespace lightkern {
 
 struct Plan {
+  explicit Plan(Guard g) : guard(g), storage(g) {}
+
   std::vector<TensorDesc> tensors;
   std::vector<TensorView> views;
   std::vector<Placement> placements;
@@ -33,7 +35,8 @@ struct Plan {
   const quantize::Kernel* quantize = nullptr;
   const dequantize::Kernel* dequantize = nullptr;
   const reorder::Kernel* reorder = nullptr;  // int8 arrays, in and out
-  Guard guard = Guard::kOff;
+  Guard guard;
+  Storage storage;  // packed weights
 
   size_t packed_bytes() const {
     size_t total = 0;

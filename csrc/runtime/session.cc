@@ -31,25 +31,10 @@ class StageTimer {
 }  // namespace
 
 Session::Session(std::shared_ptr<const Plan> plan, int threads)
-    : plan_(std::move(plan)), pool_(threads) {
-  const bool guarded = plan_->guard == Guard::kOn;
-  std::vector<size_t> buffer_of(plan_->tensors.size(), 0);
-  if (guarded) {
-    for (size_t t = 0; t < plan_->tensors.size(); ++t) {
-      buffer_of[t] = t;
-      buffers_.emplace_back(plan_->root_bytes[t], Guard::kOn);
-      arena_bytes_ += plan_->root_bytes[t];
-    }
-  } else {
-    buffers_.emplace_back(plan_->arena_bytes);
-    arena_bytes_ = plan_->arena_bytes;
-  }
-  for (const Placement& place : plan_->placements) {
-    const size_t root = static_cast<size_t>(place.root);
-    Act* base =
-        guarded ? buffers_[root].as<Act>() : buffers_[0].as<Act>() + plan_->arena_offsets[root];
-    tensors_.push_back(base + place.offset);
-  }
+    : plan_(std::move(plan)), storage_(plan_->guard), pool_(threads) {
+  const std::vector<Act*> roots = place_roots();
+  for (const Placement& place : plan_->placements)
+    tensors_.push_back(roots[static_cast<size_t>(place.root)] + place.offset);
   steps_.reserve(plan_->steps.size());
   for (const Step& step : plan_->steps) {
     steps_.push_back({&step, {}, {}});
@@ -60,6 +45,23 @@ Session::Session(std::shared_ptr<const Plan> plan, int threads)
   for (int i = 0; i < pool_.threads(); ++i) {
     scratch_.emplace_back((plan_->scratch_bytes + 63) / 64 * 64, plan_->guard);
   }
+}
+
+// Where each root tensor lies.
+std::vector<Act*> Session::place_roots() {
+  std::vector<Act*> roots;
+  if (plan_->guard == Guard::kOn) {
+    for (size_t bytes : plan_->root_bytes) {
+      roots.push_back(reinterpret_cast<Act*>(storage_.take(bytes)));
+      arena_bytes_ += bytes;
+    }
+    return roots;
+  }
+  arena_bytes_ = plan_->arena_bytes;
+  Act* arena = reinterpret_cast<Act*>(storage_.take(arena_bytes_));
+  for (size_t offset : plan_->arena_offsets) roots.push_back(arena + offset);
+  storage_.settle();
+  return roots;
 }
 
 void Session::run_step(size_t index) {

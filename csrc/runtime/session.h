@@ -5,7 +5,7 @@
 #include <mutex>
 #include <vector>
 
-#include "base/buffer.h"
+#include "base/storage.h"
 #include "runtime/plan.h"
 #include "runtime/thread_pool.h"
 
@@ -35,6 +35,7 @@ class Session {
  private:
   int load_inputs(const std::vector<IoArray>& inputs, size_t image);
   void store_outputs(const std::vector<IoArray>& outputs, size_t image);
+  std::vector<Act*> place_roots();
   void run_step(size_t index);
 
   struct BoundStep {
@@ -44,7 +45,7 @@ class Session {
   };
 
   std::shared_ptr<const Plan> plan_;
-  std::vector<Buffer> buffers_;  // one arena, or one guarded buffer per tensor
+  Storage storage_;  // one arena, or one guarded block per tensor
   std::vector<Act*> tensors_;
   std::vector<BoundStep> steps_;
   std::vector<Buffer> scratch_;  // per thread

@@ -141,7 +141,7 @@ void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k
 
 }  // namespace
 
-Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard) {
+Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& storage) {
   const std::vector<Step> steps = make_steps(source, tile.kr);
   size_t k = 0;
   for (const Segment& s : source.segments) k += static_cast<size_t>(s.length);
@@ -188,10 +188,10 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard)
     packed.panels.push_back(panel);
     drafts.push_back(std::move(draft));
   }
-  packed.storage = Buffer(bytes, guard);
+  packed.bytes = bytes;
+  std::byte* base = storage.take(bytes);
   for (size_t p = 0; p < drafts.size(); ++p) {
-    fill_panel(source, drafts[p], p * nr, k, places[p], packed.storage.as<std::byte>(),
-               packed.panels[p]);
+    fill_panel(source, drafts[p], p * nr, k, places[p], base, packed.panels[p]);
   }
   return packed;
 }

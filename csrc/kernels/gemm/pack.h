@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "base/buffer.h"
+#include "base/storage.h"
 #include "kernels/gemm/gemm.h"
 
 namespace lightkern::gemm {
@@ -27,11 +27,11 @@ struct Source {
 };
 
 struct Packed {
-  Buffer storage;
-  std::vector<Panel> panels;
+  std::vector<Panel> panels;  // they point into the storage
+  size_t bytes;
 };
 
 // Needs segments of at least kr inputs unless overrun is allowed. Throws std::bad_alloc.
-Packed pack(const Source& source, const Tile& tile, PairRule pairs, Guard guard);
+Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& storage);
 
 }  // namespace lightkern::gemm

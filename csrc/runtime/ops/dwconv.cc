@@ -13,7 +13,6 @@ struct State {
   const dwconv::Kernel* kernel;
   dwconv::Args args;
   FusedEpilogue epilogue;
-  Buffer packed;
   Split slices, bands;
 };
 
@@ -90,16 +89,16 @@ Step lower_depthwise(const LoweringContext& context, const Fused& fused, const C
       pick_kernel(dwconv::kRegistry, context.options, step,
                   [&](const dwconv::Kernel& kernel) { return kernel.refuses(g, weights); });
   const dwconv::Kernel& kernel = *state->kernel;
-  state->packed = Buffer(kernel.packed_bytes(g), context.options.guard);
-  kernel.pack(g, weights, state->packed.as<void>());
+  step.packed_bytes = kernel.packed_bytes(g);
+  std::byte* packed = context.storage.take(step.packed_bytes);
+  kernel.pack(g, weights, packed);
 
   state->epilogue = FusedEpilogue(context, fused);
-  args.packed = state->packed.as<void>();
+  args.packed = packed;
   args.epilogue = &state->epilogue.values;
   split(*state, kernel.block, kernel.rows);
 
   step.macs = window.macs();
-  step.packed_bytes = state->packed.size();
   step.units = state->slices.units * state->bands.units;
   step.scratch = kernel.scratch_bytes(g);
   step.state = state;

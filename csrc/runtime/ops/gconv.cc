@@ -10,7 +10,6 @@ struct State {
   const gconv::Kernel* kernel;
   gconv::Args args;
   FusedEpilogue epilogue;
-  Buffer packed;
   Split bands;
 };
 
@@ -66,11 +65,12 @@ Step lower_group(const LoweringContext& context, const Fused& fused, const ConvW
       [&](const gconv::Kernel& kernel) { return gconv::refuses(kernel.tile, g, weights); });
   const gconv::Tile& tile = state->kernel->tile;
   args.layout = gconv::make_layout(tile, g);
-  state->packed = Buffer(gconv::packed_bytes(tile, g), context.options.guard);
-  gconv::pack(tile, g, weights, state->packed.as<std::byte>());
+  step.packed_bytes = gconv::packed_bytes(tile, g);
+  std::byte* packed = context.storage.take(step.packed_bytes);
+  gconv::pack(tile, g, weights, packed);
 
   state->epilogue = FusedEpilogue(context, fused);
-  args.packed = state->packed.as<std::byte>();
+  args.packed = packed;
   args.epilogue = &state->epilogue.values;
   // A band loads kernel-height rows before its first result: make it worth that.
   const double row_macs = static_cast<double>(g.ow) * args.layout.groups_per_block * g.ocg *
@@ -79,7 +79,6 @@ Step lower_group(const LoweringContext& context, const Fused& fused, const ConvW
       split_work(static_cast<size_t>(g.oh), row_macs, 60000, static_cast<size_t>(2 * g.kh));
 
   step.macs = window.macs();
-  step.packed_bytes = state->packed.size();
   step.units = static_cast<size_t>(args.layout.blocks) * state->bands.units;
   step.scratch = gconv::scratch_bytes(tile, g);
   step.state = state;

@@ -208,7 +208,7 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
                               context.in(node, 0).zero_point,
                               segments_of(w, s.pixel, s.pitch * (s.copies ? 1 : w.dh)),
                               s.copies};
-    s.weights.push_back(gemm::pack(source, s.kernel->tile, pairs, context.options.guard));
+    s.weights.push_back(gemm::pack(source, s.kernel->tile, pairs, context.storage));
   }
 }
 
@@ -251,7 +251,7 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
 
   s.x_zero = static_cast<Act>(context.in(node, 0).zero_point);
   s.epilogue = FusedEpilogue(context, fused);
-  for (const gemm::Packed& packed : s.weights) step.packed_bytes += packed.storage.size();
+  for (const gemm::Packed& packed : s.weights) step.packed_bytes += packed.bytes;
   step.macs = window.macs();
   step.units = static_cast<size_t>(window.groups) * s.lines.units * s.pixels.units * s.panels.units;
   step.state = state;
