@@ -160,9 +160,19 @@ def test_groups(kernel: str) -> None:
     for icg, ocg, window in itertools.product([1, 5, 8], [3, 17], WINDOWS[:5]):
         net = Net(rng)
         model = net.model(net.conv2d(net.input((7, 6, 2 * icg)), 2 * ocg, groups=2, **window))
-        x = inputs(model, rng)
-        session = Session(model, guarded=True)
-        assert_array_equal(session.run(x), reference.run(model, x))
+        check(model, inputs(model, rng), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_groups_that_are_copied_together(kernel: str) -> None:
+    """Windows of a few groups are copied at once: whole, partial and several blocks of groups, lines and pixels."""
+    rng = np.random.default_rng(11)
+    window: dict[str, Any] = {"kernel": (3, 3), "padding": (1, 0, 2, 1)}
+    for (groups, icg), stride in itertools.product([(3, 8), (9, 8), (5, 16), (7, 5), (3, 33)], [1, 2]):
+        net = Net(rng)
+        x = net.input((9, 25, groups * icg))
+        model = net.model(net.conv2d(x, groups * 9, groups=groups, stride=(stride, stride), **window))
+        check(model, inputs(model, rng), kernel=kernel, threads=2)
 
 
 @pytest.mark.parametrize("fuse", [True, False])

@@ -43,11 +43,13 @@ bool prefers_group_kernel(const PlanOptions& options, const ConvWindow& window) 
   const auto forced = [&](const char* op) { return options.kernel.rfind(op, 0) == 0; };
   if (window.groups == 1 || forced("gemm_")) return false;
   if (forced("gconv_")) return true;
-  // From 16 channels per group on the panels of a gemm are full, and with one tap there is too
-  // little to sum up per transpose. Below, the registers of a vector kernel must be full.
+  // With one tap there is too little to sum up per transpose, unless groups are tiny. From 8
+  // channels per group on x86, where the time of both is known, and from 16 on Arm, the panels of a
+  // gemm are full enough. Below, the registers of a vector kernel must be full.
+  constexpr bool x86 = kActOffset != 0;
   const int icg = window.icg;
   const bool one_tap = window.kh * window.kw == 1;
-  return icg == 1 || icg == 2 || icg == 4 || (icg == 8 && !one_tap);
+  return icg == 1 || icg == 2 || icg == 4 || (icg == 8 && !one_tap && !x86);
 }
 
 Step lower_group(const LoweringContext& context, const Fused& fused, const ConvWindow& window) {

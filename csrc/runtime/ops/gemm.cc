@@ -4,7 +4,7 @@
 // depth the byte offset of its inputs. Where windows reach into the padding, the few lines of the
 // image that a block of output needs are first copied into scratch with the padding around them;
 // that reads every input about kh / sh times, instead of the kh * kw / (sh * sw) times of a copy
-// per window.
+// per window. Of a group convolution the channels of several groups are copied at once.
 #include <algorithm>
 #include <cstring>
 
@@ -14,6 +14,9 @@
 namespace lightkern {
 namespace {
 
+// Groups are copied together up to this many channels: a pixel of them is then one or two moves.
+constexpr size_t kCopiedChannels = 32;
+
 struct State {
   const gemm::Kernel* kernel;
   ConvWindow window;
@@ -22,25 +25,24 @@ struct State {
   std::vector<gemm::Packed> weights;  // per group
   FusedEpilogue epilogue;
   Act x_zero;
-  // A unit is a block of output lines, of pixels in them, and of panels, of one group.
-  Split lines, pixels, panels;
+  // A unit is a block of output lines, of pixels in them, and of panels of each of a few groups.
+  Split groups, lines, pixels, panels;
   bool panels_outermost;
 };
 
 struct Block {
-  size_t group;
-  size_t y0, y1, x0, x1, p0, p1;
+  size_t g0, g1, y0, y1, x0, x1, p0, p1;
 
   bool same_windows(const Block& other) const {
-    return group == other.group && y0 == other.y0 && x0 == other.x0;
+    return g0 == other.g0 && y0 == other.y0 && x0 == other.x0;
   }
 };
 
 Block block_of(const State& s, size_t unit) {
-  const size_t per_group = s.lines.units * s.pixels.units * s.panels.units;
+  const size_t per_groups = s.lines.units * s.pixels.units * s.panels.units;
   Block b{};
-  b.group = unit / per_group;
-  size_t rest = unit % per_group, panel, place;
+  const size_t group = unit / per_groups;
+  size_t rest = unit % per_groups, panel, place;
   if (s.panels_outermost) {
     place = rest % (s.lines.units * s.pixels.units);
     panel = rest / (s.lines.units * s.pixels.units);
@@ -49,20 +51,29 @@ Block block_of(const State& s, size_t unit) {
     place = rest / s.panels.units;
   }
   const size_t line = place / s.pixels.units, pixel = place % s.pixels.units;
+  b.g0 = s.groups.first(group), b.g1 = s.groups.last(group + 1);
   b.y0 = s.lines.first(line), b.y1 = s.lines.last(line + 1);
   b.x0 = s.pixels.first(pixel), b.x1 = s.pixels.last(pixel + 1);
   b.p0 = s.panels.first(panel), b.p1 = s.panels.last(panel + 1);
   return b;
 }
 
-// Copies `count` pixels of `channels` bytes, `stride` apart, to where they adjoin.
-void copy_pixels(const Act* from, ptrdiff_t stride, size_t channels, size_t count, Act* to) {
-  if (stride == static_cast<ptrdiff_t>(channels)) {
+// Copies `count` pixels of `channels` bytes from one stride to another.
+void copy_pixels(const Act* from, ptrdiff_t stride, size_t channels, size_t count, Act* to,
+                 ptrdiff_t to_stride) {
+  if (stride == to_stride && static_cast<ptrdiff_t>(channels) == stride) {
     std::memcpy(to, from, count * channels);
     return;
   }
-  for (size_t i = 0; i < count; ++i, from += stride, to += channels)
-    std::memcpy(to, from, channels);
+  const auto copy = [&](auto pixel) {
+    for (size_t i = 0; i < count; ++i, from += stride, to += to_stride) pixel();
+  };
+  // A length that the compiler knows becomes two moves instead of a call.
+  if (channels == kCopiedChannels) {
+    copy([&] { std::memcpy(to, from, kCopiedChannels); });
+  } else {
+    copy([&] { std::memcpy(to, from, channels); });
+  }
 }
 
 // The lines and columns that the windows of a block see, with zero points where they see padding.
@@ -74,23 +85,28 @@ void copy_windows(const State& s, const Block& b, const Act* x, Act* scratch) {
   const ptrdiff_t column0 = static_cast<ptrdiff_t>(b.x0) * w.sw - w.left;
   const ptrdiff_t begin = std::clamp<ptrdiff_t>(-column0, 0, columns);
   const ptrdiff_t end = std::clamp<ptrdiff_t>(w.w - column0, begin, columns);
-  const size_t c = static_cast<size_t>(w.icg);
+  const size_t channels = (b.g1 - b.g0) * static_cast<size_t>(w.icg);
+  const auto zero_points = [&](Act* to, ptrdiff_t pixels) {
+    std::memset(to, s.x_zero, static_cast<size_t>(pixels * s.pixel));
+  };
   for (ptrdiff_t i = 0; i < lines; ++i) {
     const ptrdiff_t line = static_cast<ptrdiff_t>(b.y0) * w.sh - w.top + i * w.dh;
     Act* to = scratch + i * s.pitch;
     if (line < 0 || line >= w.h || begin == end) {
-      std::memset(to, s.x_zero, static_cast<size_t>(columns) * c);
+      zero_points(to, columns);
       continue;
     }
-    std::memset(to, s.x_zero, static_cast<size_t>(begin) * c);
-    copy_pixels(x + (line * w.w + column0 + begin) * w.x_pixel_stride, w.x_pixel_stride, c,
-                static_cast<size_t>(end - begin), to + begin * w.icg);
-    std::memset(to + end * w.icg, s.x_zero, static_cast<size_t>(columns - end) * c);
+    zero_points(to, begin);
+    copy_pixels(x + (line * w.w + column0 + begin) * w.x_pixel_stride, w.x_pixel_stride, channels,
+                static_cast<size_t>(end - begin), to + begin * s.pixel, s.pixel);
+    zero_points(to + end * s.pixel, columns - end);
   }
 }
 
-// All panels of a block against its windows; `windows` is the first window of the block.
-void multiply(const State& s, const Block& b, const Act* windows, Act* y, const Act* residual) {
+// All panels of one group of a block against its windows; `windows` is the first window of the
+// block.
+void multiply(const State& s, const Block& b, size_t group, const Act* windows, Act* y,
+              const Act* residual) {
   const ConvWindow& w = s.window;
   gemm::Args args{};
   args.a_stride = s.pixel * w.sw;
@@ -98,9 +114,9 @@ void multiply(const State& s, const Block& b, const Act* windows, Act* y, const 
   args.y_stride = w.y_pixel_stride;
   args.epilogue = &s.epilogue.values;
   for (size_t p = b.p0; p < b.p1; ++p) {
-    args.panel = &s.weights[b.group].panels[p];
+    args.panel = &s.weights[group].panels[p];
     const ptrdiff_t channel =
-        static_cast<ptrdiff_t>(b.group) * w.ocg + static_cast<ptrdiff_t>(p) * s.kernel->tile.nr;
+        static_cast<ptrdiff_t>(group) * w.ocg + static_cast<ptrdiff_t>(p) * s.kernel->tile.nr;
     for (size_t line = b.y0; line < b.y1; ++line) {
       const ptrdiff_t pixel = static_cast<ptrdiff_t>(line) * w.ow + static_cast<ptrdiff_t>(b.x0);
       args.a = windows + static_cast<ptrdiff_t>(line - b.y0) * w.sh * s.pitch;
@@ -119,7 +135,7 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
   Block copied{};
   for (size_t unit = begin; unit < end; ++unit) {
     const Block b = block_of(s, unit);
-    const Act* x = io.reads[0] + b.group * static_cast<size_t>(w.icg);
+    const Act* x = io.reads[0] + b.g0 * static_cast<size_t>(w.icg);
     const Act* windows = lines;
     if (!s.copies) {
       windows = x + static_cast<ptrdiff_t>(b.y0) * w.sh * s.pitch +
@@ -128,7 +144,9 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
       copy_windows(s, b, x, lines);
       copied = b;
     }
-    multiply(s, b, windows, io.write, s.epilogue.residual(io));
+    for (size_t g = b.g0; g < b.g1; ++g, windows += w.icg) {
+      multiply(s, b, g, windows, io.write, s.epilogue.residual(io));
+    }
   }
 }
 
@@ -163,12 +181,13 @@ void split(State& s, size_t panels_per_group) {
   const size_t mr = static_cast<size_t>(s.kernel->tile.mr),
                nr = static_cast<size_t>(s.kernel->tile.nr);
   const size_t oh = static_cast<size_t>(w.oh), ow = static_cast<size_t>(w.ow);
+  const size_t groups = s.groups.per_unit;
   const size_t bytes_per_pixel =
-      std::max<size_t>(static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh), 1);
-  const double macs_per_pixel = static_cast<double>(w.depth()) * w.ocg;
+      std::max<size_t>(groups * static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh), 1);
+  const double macs_per_pixel = static_cast<double>(w.depth() * groups) * w.ocg;
 
   const size_t fitting =
-      std::max(kLeastPixels, kBlockBytes / (bytes_per_pixel + static_cast<size_t>(w.ocg)));
+      std::max(kLeastPixels, kBlockBytes / (bytes_per_pixel + groups * static_cast<size_t>(w.ocg)));
   const size_t pixel_blocks = (ow + fitting - 1) / fitting;
   const size_t pixels = (ow + pixel_blocks - 1) / pixel_blocks;
   s.pixels = split_work(ow, 1, static_cast<double>(pixels), mr);
@@ -176,7 +195,7 @@ void split(State& s, size_t panels_per_group) {
   s.lines =
       split_work(oh, 1, several_lines ? static_cast<double>(std::max<size_t>(fitting / ow, 1)) : 1);
 
-  const size_t blocks = s.lines.units * s.pixels.units * static_cast<size_t>(w.groups);
+  const size_t blocks = s.lines.units * s.pixels.units * s.groups.units;
   const double block_macs =
       macs_per_pixel * static_cast<double>(s.lines.per_unit * s.pixels.per_unit);
   const size_t most_parts = std::max<size_t>(static_cast<size_t>(block_macs / kLeastMacs), 1);
@@ -237,14 +256,16 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
   // Without padding windows are read in place, if each segment fills a step: none may read beyond
   // the tensor.
   s.copies = sees_padding(window) || segments_of(window, s.pixel, 0)[0].length < tile.kr;
+  s.groups = split_work(static_cast<size_t>(window.groups), window.icg,
+                        s.copies ? static_cast<double>(kCopiedChannels) : 1);
   split(s, static_cast<size_t>((window.ocg + tile.nr - 1) / tile.nr));
   if (s.copies) {
     const ptrdiff_t columns = static_cast<ptrdiff_t>(s.pixels.per_unit - 1) * window.sw +
                               static_cast<ptrdiff_t>(window.kw - 1) * window.dw + 1;
     const size_t lines =
         (s.lines.per_unit - 1) * static_cast<size_t>(window.sh) + static_cast<size_t>(window.kh);
-    s.pixel = window.icg;
-    s.pitch = columns * window.icg;
+    s.pixel = static_cast<ptrdiff_t>(s.groups.per_unit) * window.icg;
+    s.pitch = columns * s.pixel;
     step.scratch = lines * static_cast<size_t>(s.pitch) + static_cast<size_t>(tile.kr - 1);
   }
   pack_weights(s, context, node);
@@ -253,7 +274,7 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
   s.epilogue = FusedEpilogue(context, fused);
   for (const gemm::Packed& packed : s.weights) step.packed_bytes += packed.bytes;
   step.macs = window.macs();
-  step.units = static_cast<size_t>(window.groups) * s.lines.units * s.pixels.units * s.panels.units;
+  step.units = s.groups.units * s.lines.units * s.pixels.units * s.panels.units;
   step.state = state;
   step.run = run;
   return step;
