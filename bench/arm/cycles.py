@@ -1,8 +1,8 @@
 """Modelled cycles of the hot loops of the 64-bit Arm kernels, against what their multiplies alone would take.
 
-Compiles every kernel file for its ISA level, finds the innermost loops that multiply, and lets llvm-mca run them on its
-models of Cortex cores. A model knows issue ports and latencies; it knows no cache miss: these are not times. See
-README.md.
+Compiles every kernel file for its ISA level, finds the innermost loops that multiply, and lets llvm-mca run them on
+models of the cores that would choose them. A model knows issue ports and latencies; it knows no cache miss: these are not
+times. See README.md.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions"]
 FLAGS += ["-fno-rtti", "-fno-asynchronous-unwind-tables", "-fno-threadsafe-statics"]
-MULTIPLY = re.compile(r"(sdot|udot|smmla|smull2?|smlal2?|smlsl2?|umull2?|umlal2?|mul|mla|mls|sqdmulh)\b")
-BRANCH = re.compile(r"(?:b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s*([0-9a-f]+)")
-JUMP = re.compile(r"(b|bl|blr|br|ret|b\.\w+|cbn?z|tbn?z)\b")
+MULTIPLY = re.compile(r"(sdot|udot|smmla|smull2?|smlal2?|smlsl2?|umull2?|umlal2?|mul|mla|mls|sqdmulh)\s+v")
+BRANCH = re.compile(r"(?:b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+([0-9a-f]+)")
+LEAVE = re.compile(r"(bl|blr|br|ret)\b")
 ITERATIONS = 200
 
 
@@ -39,6 +39,11 @@ class Core:
     matrices: int  # matrix multiplies; 0: it has none
     since: int  # the first LLVM whose model of that name is the core's own
 
+    @property
+    def levels(self) -> list[str]:
+        """The ISA levels that it has, best first."""
+        return ["i8mm"] * (self.matrices > 0) + ["neondot"] * (self.dots > 0) + ["neon"]
+
 
 # Multiplies per cycle: Arm's software optimization guides of the cores.
 CORES = (
@@ -46,7 +51,7 @@ CORES = (
     Core("Cortex-A72", "cortex-a72", 1, 0, 0, 10),
     Core("Cortex-A55", "cortex-a55", 1, 1, 0, 12),
     Core("Cortex-A76", "neoverse-n1", 1, 2, 0, 16),
-    Core("Cortex-A710", "neoverse-n2", 1, 2, 2, 16),
+    Core("Neoverse-N2", "neoverse-n2", 1, 2, 2, 16),
 )
 
 
@@ -57,7 +62,7 @@ class Loop:
     op: str
     isa: str
     function: str
-    body: tuple[str, ...]  # instructions, the branch back last
+    body: tuple[str, ...]  # instructions of one turn, the branch back last
 
     @property
     def multiplies(self) -> list[str]:
@@ -81,7 +86,8 @@ class Estimate:
     instructions: int
     on_stack: int
     cycles: float
-    bound: float
+    ports: float  # what the model's ports need, if nothing waited
+    bound: float  # what the multiplies need
 
     @property
     def share(self) -> float:
@@ -106,15 +112,46 @@ def disassemble(compiler: str, objdump: str, source: Path, flags: list[str]) -> 
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def turn(lines: list[tuple[int, str]], targets: list[int | None], start: int, end: int) -> tuple[int, ...]:
+    """The instructions of one turn of the loop from `start` to the branch back at `end`; empty if it must call.
+
+    Of the ways through, the one with most multiplies, and among those the shortest: rarer cases store in more steps.
+    """
+    best: dict[int, tuple[int, int]] = {end: (0, 1)}  # of the way from here: multiplies, instructions
+    following: dict[int, int] = {}
+    for i in range(end - 1, start - 1, -1):
+        text, target = lines[i][1], targets[i]
+        ways = [] if LEAVE.match(text) or re.match(r"b\s", text) else [i + 1]
+        if target is not None and i < target <= end:
+            ways.append(target)
+        ways = [way for way in ways if way in best]
+        if ways:
+            following[i] = max(ways, key=lambda way: (best[way][0], -best[way][1]))
+            multiplies, length = best[following[i]]
+            best[i] = (multiplies + bool(MULTIPLY.match(text)), length + 1)
+    if start not in best:
+        return ()
+    path = [start]
+    while path[-1] != end:
+        path.append(following[path[-1]])
+    return tuple(path)
+
+
 def innermost_loops(lines: list[tuple[int, str]]) -> Iterator[tuple[str, ...]]:
-    """Straight runs of instructions that end in a branch to their own start."""
+    """One turn of each loop that multiplies and has no other such loop inside."""
     index = {address: i for i, (address, _) in enumerate(lines)}
-    for end, (_, text) in enumerate(lines):
-        branch = BRANCH.match(text)
-        start = index.get(int(branch[1], 16), end) if branch else end
-        body = tuple(line for _, line in lines[start : end + 1])
-        if start < end and not any(JUMP.match(line) for line in body[:-1]):
-            yield body
+    branches = [BRANCH.match(text) for _, text in lines]
+    targets = [index.get(int(branch[1], 16)) if branch else None for branch in branches]
+    loops = []
+    for end, start in enumerate(targets):
+        if start is not None and start < end:
+            path = turn(lines, targets, start, end)
+            if any(MULTIPLY.match(lines[i][1]) for i in path):
+                loops.append((start, end, path))
+    for start, end, path in loops:
+        inside = [other for other in loops if start <= other[0] and other[1] <= end and other[:2] != (start, end)]
+        if not inside:
+            yield tuple(lines[i][1] for i in path)
 
 
 def loops_of(op: str, isa: str, disassembly: str, least: int) -> list[Loop]:
@@ -136,25 +173,23 @@ def loops_of(op: str, isa: str, disassembly: str, least: int) -> list[Loop]:
     return found
 
 
-def model(mca: str, core: Core, loop: Loop) -> Estimate | None:
-    """Run llvm-mca on a loop; None where the core lacks an instruction of it."""
+def model(mca: str, core: Core, loop: Loop) -> Estimate:
+    """Run llvm-mca on a loop."""
     kinds = loop.multiplies
     dots, matrices = sum(kind in ("sdot", "udot") for kind in kinds), kinds.count("smmla")
-    if (dots and not core.dots) or (matrices and not core.matrices):
-        return None
     bound = (len(kinds) - dots - matrices) / core.multiplies
     bound += (dots / core.dots if dots else 0.0) + (matrices / core.matrices if matrices else 0.0)
-    assembly = "\n".join(
-        ["0:", *loop.body[:-1], BRANCH.sub(lambda m: m[0][: m.start(1) - m.start()] + "0b", loop.body[-1])]
-    )
+    body = [BRANCH.sub(lambda m: m[0][: m.start(1) - m.start()] + "0b", line) for line in loop.body]
     command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={core.model}", "-mattr=+dotprod,+i8mm"]
     command += [f"-iterations={ITERATIONS}", "-"]
-    done = subprocess.run(command, input=assembly + "\n", capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input="\n".join(["0:", *body, ""]), capture_output=True, text=True, check=False)
     total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
-    if done.returncode != 0 or not total:
+    ports = re.search(r"Block RThroughput:\s+([\d.]+)", done.stdout)
+    if done.returncode != 0 or not total or not ports:
         raise RuntimeError(f"{loop.op}/{loop.isa}.cc {loop.function} on {core.model}: {done.stderr.strip()[:300]}")
     cycles = int(total[1]) / ITERATIONS
-    return Estimate(core.name, loop.op, loop.isa, loop.function, len(loop.body), loop.on_stack, cycles, bound)
+    size = (len(loop.body), loop.on_stack)
+    return Estimate(core.name, loop.op, loop.isa, loop.function, *size, cycles, float(ports[1]), bound)
 
 
 def version_of(mca: str) -> int:
@@ -166,13 +201,21 @@ def version_of(mca: str) -> int:
     return int(found[1])
 
 
-def show(rows: list[Estimate], least: int) -> None:
-    """A Markdown table of loops and cores: cycles, bound, share."""
-    print(f"| loop (>= {least} multiplies) | core | instructions | on the stack | cycles | multiplies alone | share |")
+def chosen(core: Core, loops: list[Loop]) -> list[Loop]:
+    """Loops of the best level that both the core and the op have."""
+    levels = {op: {loop.isa for loop in loops if loop.op == op} for op in {loop.op for loop in loops}}
+    best = {op: next((level for level in core.levels if level in found), None) for op, found in levels.items()}
+    return [loop for loop in loops if loop.isa == best[loop.op]]
+
+
+def show(core: Core, rows: list[Estimate]) -> None:
+    """A Markdown table of the loops on one core."""
+    print(f"| {core.name} | instructions | on the stack | cycles | ports alone | multiplies alone | share |")
     print("|---|---|---|---|---|---|---|")
     for r in rows:
-        cells = f"{r.core} | {r.instructions} | {r.on_stack} | {r.cycles:.1f} | {r.bound:.1f} | {r.share:.0%}"
+        cells = f"{r.instructions} | {r.on_stack} | {r.cycles:.1f} | {r.ports:.1f} | {r.bound:.1f} | {r.share:.0%}"
         print(f"| {r.op}/{r.isa}.cc `{r.function}` | {cells} |")
+    print()
 
 
 def main() -> int:
@@ -182,7 +225,7 @@ def main() -> int:
     parser.add_argument("--objdump", default="aarch64-linux-gnu-objdump")
     parser.add_argument("--mca", help="llvm-mca to use (default: the newest on the path)")
     parser.add_argument("--ops", nargs="+", default=["dwconv", "gconv", "gemm"], help="kernel folders")
-    parser.add_argument("--least", type=int, default=16, help="multiplies that make a loop hot")
+    parser.add_argument("--least", type=int, default=8, help="multiplies that make a loop hot")
     parser.add_argument("--json", type=Path, help="write the estimates here too")
     args = parser.parse_args()
     newest = [f"llvm-mca-{version}" for version in range(30, 13, -1)]
@@ -208,11 +251,10 @@ def main() -> int:
             for item, text in zip(work, texts, strict=True)
             for loop in loops_of(item[0], item[1], text, args.least)
         ]
-        found = list(
-            pool.map(lambda pair: model(mca, pair[1], pair[0]), [(loop, core) for loop in loops for core in cores])
-        )
-    rows = [row for row in found if row is not None]
-    show(rows, args.least)
+        work_of = [(core, loop) for core in cores for loop in chosen(core, loops)]
+        rows = list(pool.map(lambda pair: model(mca, *pair), work_of))
+    for core in cores:
+        show(core, [row for row in rows if row.core == core.name])
     if args.json:
         args.json.write_text(json.dumps([{**asdict(r), "share": r.share} for r in rows], indent=1) + "\n")
     return 0

@@ -1,7 +1,7 @@
 // gemm with the matrix multiply: smmla, eight inputs of each of two rows against eight weights of
 // each of two channels, into a block of 2x2 sums.
 //
-// Ceiling: two smmla of 32 MAC per cycle on Cortex-A710. Sixteen inputs of 6 rows against 16
+// Ceiling: two smmla of 32 MAC per cycle on Neoverse N2. Sixteen inputs of 6 rows against 16
 // channels take 48 smmla, 6 loads of rows, 6 zips that bring the eights of two rows together, 8
 // loads of weight pairs; 24 blocks, the rows' 6 vectors and 2 weights are all 32 registers. A wider
 // tile would zip less (one zip is for as many smmla as the tile has pairs of channels), but no
