@@ -1,7 +1,7 @@
 """Modelled cycles of the hot loops of the 64-bit Arm kernels, against what their multiplies alone would take.
 
 Compiles every kernel file for its ISA level, finds the innermost loops that multiply, and lets llvm-mca run them on
-models of the cores that would choose them. A model knows issue ports and latencies; it knows no cache miss: these are not
+models of the cores that would choose them. A model knows issue ports and latencies, but no cache miss: these are not
 times. See README.md.
 """
 
