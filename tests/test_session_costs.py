@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,3 +64,60 @@ def test_packed_weights_beyond_one_block_of_memory(features):
     assert packed.packed_nbytes > 16 << 20
     x = inputs(model, rng)
     np.testing.assert_array_equal(Session(packed, threads=2).run(x), reference.run(model, x))
+
+
+def _pointwise(size, channels):
+    net = Net(np.random.default_rng(2))
+    return net.model(net.conv2d(net.input((size, size, channels)), channels))
+
+
+def _shared(model, **options):
+    return [step["shared"] for step in PackedModel(model, **options).steps]
+
+
+def test_only_steps_that_are_worth_it_wake_threads():
+    """Neither a small step nor a small network does; a small step of a network that is worth it still does not."""
+    assert _shared(_pointwise(7, 32)) == [False]
+    assert _shared(_pointwise(28, 32)) == [False]  # of 800,000 products: the network is too small
+    assert _shared(_pointwise(28, 128)) == [True]
+    net = Net(np.random.default_rng(3))
+    big = net.conv2d(net.input((28, 28, 64)), 128)
+    model = net.model(net.linear(net.global_avg_pool(big), 16))
+    assert _shared(model) == [True, False, False]
+    assert _shared(model, guarded=True) == [True, True, True]  # tests of small networks see every cut
+
+
+def _workers(session_of):
+    """(session, what tells how long each of its workers has run, ns)."""
+    tasks = Path("/proc/self/task")
+    before = {task.name for task in tasks.iterdir()}
+    session = session_of()
+    started = sorted({task.name for task in tasks.iterdir()} - before)
+    return session, lambda: [int((tasks / name / "schedstat").read_text().split()[0]) for name in started]
+
+
+def _run_times_are_known():
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[0]) > 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not _run_times_are_known(), reason="this system does not tell how long a thread ran")
+@pytest.mark.skipif(os.environ.get("LIGHTKERN_TEST_EMULATED") == "1", reason="the emulator has threads of its own")
+@pytest.mark.parametrize(("size", "channels", "woken"), [(8, 32, False), (28, 128, True)])
+def test_tiny_networks_let_workers_sleep(size, channels, woken):
+    """The workers of a session run not for a nanosecond while it runs a tiny network, and do for a larger one."""
+    model = _pointwise(size, channels)
+    x = inputs(model, np.random.default_rng(4))
+    expected = reference.run(model, x)
+    session, run_times = _workers(lambda: Session(model, threads=3))
+    before: list[int] = []
+    while before != run_times():  # until they have started, waited and gone to sleep
+        before = run_times()
+        time.sleep(0.05)
+    assert len(before) == 2
+    for _ in range(20):
+        np.testing.assert_array_equal(session.run(x), expected)
+    after = run_times()
+    assert (after != before) is woken

@@ -136,6 +136,7 @@ py::list describe_steps(const PlanHandle& handle) {
     d["macs"] = step.macs;
     d["packed_nbytes"] = step.packed_bytes;
     d["units"] = step.units;
+    d["shared"] = step.shared;
     d["output"] = plan.tensors[static_cast<size_t>(step.writes)].name;
     d["rejected"] = rejected;
     out.append(d);

@@ -28,7 +28,8 @@ InputStage make_input_stage(const Plan& plan, size_t tensor, const IoArray& arra
   const TensorView& view = plan.views[tensor];
   const ArrayLayout layout = layout_of(view, array);
   const size_t offset = image * layout.image;
-  InputStage stage{array.is_float, plan.quantize, {}, plan.reorder, {}, view.pixels()};
+  const bool shared = plan.shares(kMacsPerElement * static_cast<double>(layout.image));
+  InputStage stage{array.is_float, plan.quantize, {}, plan.reorder, {}, view.pixels(), shared};
   if (array.is_float) {
     stage.floats = {static_cast<const float*>(array.data) + offset,
                     layout.pixel_stride,

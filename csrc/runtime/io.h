@@ -8,7 +8,7 @@
 
 namespace lightkern {
 
-// One input of one image; units are pixels.
+// One input of one image; units are pixels. Other threads take part if it is `shared`.
 struct InputStage {
   bool is_float;
   const quantize::Kernel* quantize;
@@ -16,6 +16,7 @@ struct InputStage {
   const reorder::Kernel* reorder;
   reorder::Args integers;
   size_t units;
+  bool shared;
 };
 
 InputStage make_input_stage(const Plan& plan, size_t tensor, const IoArray& array, size_t image,

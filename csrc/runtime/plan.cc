@@ -88,6 +88,15 @@ void plan_memory(Plan& plan) {
   plan.arena_bytes = assign_offsets(lifetimes, plan.arena_offsets);
 }
 
+void decide_sharing(Plan& plan) {
+  const auto work_of = [&](const Step& step) {
+    const TensorView& y = plan.views[static_cast<size_t>(step.writes)];
+    return step.macs + kMacsPerElement * static_cast<double>(y.pixels()) * y.c;
+  };
+  for (const Step& step : plan.steps) plan.work += work_of(step);
+  for (Step& step : plan.steps) step.shared = plan.shares(work_of(step));
+}
+
 // Throws if no op has a kernel of this name.
 void check_kernel_name(const std::string& name) {
   struct Search {
@@ -134,6 +143,7 @@ std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions&
   }
   plan->storage.settle();
   plan_memory(*plan);
+  decide_sharing(*plan);
   return plan;
 }
 

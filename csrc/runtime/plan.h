@@ -19,6 +19,9 @@
 
 namespace lightkern {
 
+// What an element of an output costs beside its multiply-accumulates, in these.
+constexpr double kMacsPerElement = 8;
+
 struct Plan {
   explicit Plan(Guard g) : guard(g), storage(g) {}
 
@@ -37,7 +40,15 @@ struct Plan {
   const reorder::Kernel* reorder = nullptr;  // int8 arrays, in and out
   Guard guard;
   Storage storage;  // packed weights
+  double work = 0;  // of all steps, in multiply-accumulates, roughly
 
+  // Whether other threads should take part in a step of so much work. A thread that spins takes a
+  // microsecond to come, one that sleeps ten, and tiny networks always find them asleep. Guarded
+  // plans are for tests, which want to see every cut.
+  bool shares(double step_work) const {
+    constexpr double kLeastStep = 3e5, kLeastPlan = 1.5e6;
+    return guard == Guard::kOn || (step_work >= kLeastStep && work >= kLeastPlan);
+  }
   size_t packed_bytes() const {
     size_t total = 0;
     for (const Step& step : steps) total += step.packed_bytes;

@@ -70,7 +70,7 @@ void Session::run_step(size_t index) {
     const std::vector<Buffer>* scratch;
   } job{&steps_[index], &scratch_};
   pool_.run(
-      job.bound->step->units,
+      job.bound->step->units, job.bound->step->shared,
       [](void* context, size_t begin, size_t end, int thread) {
         const Job& j = *static_cast<const Job*>(context);
         const Step& step = *j.bound->step;
@@ -88,7 +88,7 @@ int Session::load_inputs(const std::vector<IoArray>& inputs, size_t image) {
       std::atomic<bool> nan{false};
     } job{make_input_stage(*plan_, tensor, inputs[i], image, tensors_[tensor])};
     pool_.run(
-        job.stage.units,
+        job.stage.units, job.stage.shared,
         [](void* context, size_t begin, size_t end, int) {
           Job& j = *static_cast<Job*>(context);
           if (load_input(j.stage, begin, end)) j.nan.store(true, std::memory_order_relaxed);

@@ -35,6 +35,7 @@ struct Step {
   // is computed must not depend on the cut. `scratch` bytes are handed to each thread, 64-byte
   // aligned, contents undefined.
   size_t units = 1;
+  bool shared = true;  // there is enough of it to wake other threads for (Plan::shares)
   size_t scratch = 0;
   std::shared_ptr<const void> state;
   void (*run)(const void* state, const StepIo& io, size_t begin, size_t end,

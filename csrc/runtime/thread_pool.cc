@@ -139,8 +139,8 @@ ThreadPool::~ThreadPool() {
   }
 }
 
-void ThreadPool::run(size_t units, Work fn, void* context) {
-  if (threads_ == 1 || units == 1 || shared_->pid != getpid()) {
+void ThreadPool::run(size_t units, bool shared, Work fn, void* context) {
+  if (!shared || threads_ == 1 || units == 1 || shared_->pid != getpid()) {
     fn(context, 0, units, 0);
     return;
   }

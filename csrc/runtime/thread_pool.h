@@ -18,9 +18,9 @@ class ThreadPool {
   int threads() const noexcept { return threads_; }
 
   // fn(context, begin, end, thread) for disjoint ranges that cover [0, units); returns when all are
-  // done. One caller at a time.
+  // done. One caller at a time; unless `shared`, it does everything itself and wakes nobody.
   using Work = void (*)(void* context, size_t begin, size_t end, int thread);
-  void run(size_t units, Work fn, void* context);
+  void run(size_t units, bool shared, Work fn, void* context);
 
  private:
   struct Shared;
