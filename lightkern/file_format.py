@@ -16,12 +16,10 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from .atomic_file import replace_file
 from .errors import FormatError, UnsupportedError
 from .graph import Array, Graph, Node, Port
 from .model import Model, Quant
@@ -47,8 +45,7 @@ _MAX_SIZE = 2**48
 _HUGE_PAGE = 2**21
 
 
-@dataclass(frozen=True)
-class WeightCodec:
+class WeightCodec(NamedTuple):
     """How a weight format is laid out as tensors.
 
     Attributes
@@ -132,6 +129,8 @@ def _write(
     kind: str, network: Model | Graph, tensors: Mapping[str, Array], path: Pathlike, extra: dict[str, Any]
 ) -> None:
     from safetensors.numpy import save as serialize
+
+    from .atomic_file import replace_file
 
     def ports(ports: list[Port]) -> list[dict[str, Any]]:
         return [{"name": p.name, "tensor": p.tensor, "shape": p.shape, "layout": p.layout} for p in ports]

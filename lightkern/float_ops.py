@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .graph import Array, Node
+from .graph import Array, Node, named_inputs
 from .opset import broadcast_kind
 
 if TYPE_CHECKING:
@@ -168,37 +168,6 @@ def evaluate(node: Node, xs: list[Array]) -> Array:
     if node.op in UNARY:
         return UNARY[node.op](xs[0], node.attrs)
     return STRUCTURAL[node.op](node, xs)
-
-
-def named_inputs(ports: list[Any], x: Array | Mapping[str, Array]) -> dict[str, Array]:
-    """Match a user's array or mapping to the ports; check names and shapes, not dtypes.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If names, rank or sizes do not fit; the message names the port, the expected and the actual shape.
-    """
-    if not isinstance(x, Mapping):
-        if len(ports) != 1:
-            raise TypeError(
-                f"the model has {len(ports)} inputs ({', '.join(p.name for p in ports)}): pass a dict of arrays"
-            )
-        x = {ports[0].name: x}
-    names = {p.name for p in ports}
-    if set(x) != names:
-        raise ValueError(f"expected inputs {sorted(names)}, got {sorted(map(str, x))}")
-    sizes = set()
-    for port in ports:
-        value = x[port.name]
-        if not isinstance(value, np.ndarray):
-            raise TypeError(f"input {port.name!r}: expected a NumPy array, got {type(value).__name__}")
-        if value.shape[1:] != port.api_shape or value.ndim == 0 or value.shape[0] < 1:
-            expected = ", ".join(map(str, ("n", *port.api_shape)))
-            raise ValueError(f"input {port.name!r}: expected shape ({expected}) with n >= 1, got {value.shape}")
-        sizes.add(value.shape[0])
-    if len(sizes) != 1:
-        raise ValueError(f"all inputs must have one batch size, got {sorted(sizes)}")
-    return dict(x)
 
 
 def run(graph: Graph, x: Array | Mapping[str, Array], *, keep: bool = False) -> Any:

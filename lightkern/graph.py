@@ -11,16 +11,20 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from .opset import GRAPH_OPS, MAX_DIM, MAX_ELEMENTS, OpRule, RuleError, Shape, elements
 
 __all__ = ["Graph", "Node", "Port", "load_graph"]
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+else:
+    Array = np.ndarray  # numpy.typing takes a millisecond to import
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -228,6 +232,37 @@ class Graph(NodeList):
     def copy(self) -> Graph:
         """Deep copy, parameters included."""
         return copy.deepcopy(self)
+
+
+def named_inputs(ports: Sequence[Port], x: Array | Mapping[str, Array]) -> dict[str, Array]:
+    """Match a user's array or mapping to the ports; check names and shapes, not dtypes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If names, rank or sizes do not fit; the message names the port, the expected and the actual shape.
+    """
+    if not isinstance(x, Mapping):
+        if len(ports) != 1:
+            raise TypeError(
+                f"the model has {len(ports)} inputs ({', '.join(p.name for p in ports)}): pass a dict of arrays"
+            )
+        x = {ports[0].name: x}
+    names = {p.name for p in ports}
+    if set(x) != names:
+        raise ValueError(f"expected inputs {sorted(names)}, got {sorted(map(str, x))}")
+    sizes = set()
+    for port in ports:
+        value = x[port.name]
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"input {port.name!r}: expected a NumPy array, got {type(value).__name__}")
+        if value.shape[1:] != port.api_shape or value.ndim == 0 or value.shape[0] < 1:
+            expected = ", ".join(map(str, ("n", *port.api_shape)))
+            raise ValueError(f"input {port.name!r}: expected shape ({expected}) with n >= 1, got {value.shape}")
+        sizes.add(value.shape[0])
+    if len(sizes) != 1:
+        raise ValueError(f"all inputs must have one batch size, got {sorted(sizes)}")
+    return dict(x)
 
 
 def infer_shape(rule: OpRule, node: Node, inputs: Sequence[Shape]) -> Shape:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
 Attrs = Mapping[str, Any]
@@ -31,8 +30,7 @@ class RuleError(ValueError):
     """An attribute, a parameter or a shape breaks the rule of its operation."""
 
 
-@dataclass(frozen=True)
-class OpRule:
+class OpRule(NamedTuple):
     """What the graph knows about one operation.
 
     Attributes
@@ -51,8 +49,8 @@ class OpRule:
 
     shape: ShapeRule
     inputs: tuple[int, int] = (1, 1)
-    attrs: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, int] = field(default_factory=dict)
+    attrs: Mapping[str, str] = {}
+    params: Mapping[str, int] = {}
     optional: frozenset[str] = frozenset()
 
 
@@ -304,10 +302,9 @@ WEIGHT_FORMATS = ("dense",)
 def _int8_rule(op: str) -> OpRule:
     rule = STRUCTURAL[op]
     if op in CLAMPED:
-        rule = replace(rule, attrs={**rule.attrs, "clamp": "ints2"})
+        rule = rule._replace(attrs={**rule.attrs, "clamp": "ints2"})
     if "weight" in rule.params:
-        rule = replace(
-            rule,
+        rule = rule._replace(
             attrs={**rule.attrs, "weight_format": "str"},
             optional=rule.optional | {"weight_format"},
             params={**rule.params, "weight_scale": 1},
@@ -317,7 +314,7 @@ def _int8_rule(op: str) -> OpRule:
 
 MODEL_OPS: dict[str, OpRule] = {
     **{op: _int8_rule(op) for op in STRUCTURAL},
-    "softmax": replace(STRUCTURAL["softmax"], params={"exp": 1}),
+    "softmax": STRUCTURAL["softmax"]._replace(params={"exp": 1}),
     "table": OpRule(_same, params={"table": 1}),
 }
 """Operations of the int8 model."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import float_ops
+from .graph import named_inputs
 
 if TYPE_CHECKING:
     from .graph import Node
@@ -242,7 +243,7 @@ def run(model: Model, x: Array | Mapping[str, Array], keep: bool = False) -> Any
         If a name or a shape does not fit, or an input value is NaN.
     """
     shapes = model.validate()
-    arrays = float_ops.named_inputs(model.inputs, x)
+    arrays = named_inputs(model.inputs, x)
     dtypes = {array.dtype for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= {np.dtype(F32), np.dtype(np.int8)}:
         raise TypeError(f"inputs must be all float32 or all int8, got {', '.join(sorted(map(str, dtypes)))}")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _core
-from .float_ops import named_inputs
-from .graph import Array, Node, Port
+from .graph import Array, Node, Port, named_inputs
 from .model import Model, Quant
 from .opset import Shape
 
@@ -134,8 +132,7 @@ def _lower_node(
     }
 
 
-@dataclass(frozen=True)
-class StepChoice:
+class StepChoice(NamedTuple):
     """Why a step runs as it does: an entry of `Session.explain`."""
 
     name: str
@@ -274,7 +271,7 @@ class Session:
         ]
 
     def _checked(self, x: Array | Mapping[str, Array]) -> list[Array]:
-        named = named_inputs(list(self.packed.inputs), x)
+        named = named_inputs(self.packed.inputs, x)
         arrays = [named[p.name] for p in self.packed.inputs]
         for port, value in zip(self.packed.inputs, arrays, strict=True):
             if value.dtype not in (np.float32, np.int8) or not value.dtype.isnative:

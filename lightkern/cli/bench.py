@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +128,7 @@ def profile(
     isa_name = used_isa(session)
     with progress("timing"):
         layers = session.profile(repeat=repeat)
-    reasons = [asdict(choice) for choice in session.explain()] if explain else None
+    reasons = [choice._asdict() for choice in session.explain()] if explain else None
     if as_json:
         document = {"isa": isa_name, "threads": threads, "repeat": repeat, "layers": layers}
         print_json({**document, "explain": reasons} if explain else document)

@@ -8,8 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..float_ops import named_inputs
-from ..graph import Array, Graph
+from ..graph import Array, Graph, named_inputs
 
 __all__ = ["Calibration"]
 
