@@ -6,11 +6,12 @@ made by ONNX Runtime's own tool: min-max over the same calibration inputs that l
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,17 @@ import numpy.typing as npt
 
 from .qdq import quantize
 
-__all__ = ["CONTENDERS", "UNFUSED", "Case", "Contender", "Runner", "UnavailableError", "contenders", "prepared"]
+__all__ = [
+    "CONTENDERS",
+    "UNFUSED",
+    "Case",
+    "Contender",
+    "Runner",
+    "UnavailableError",
+    "contenders",
+    "excused",
+    "prepared",
+]
 
 Array = npt.NDArray[Any]
 
@@ -356,16 +367,23 @@ def contenders(only: str = "") -> list[Contender]:
     return [c for c in CONTENDERS if any(part.strip() in c.name for part in only.split(","))]
 
 
-def prepared(contender: Contender, case: Case, threads: int) -> Runner:
-    """``contender.prepare``, with whatever keeps a peer from running turned into `UnavailableError`."""
-    if importlib.util.find_spec(contender.package) is None:
-        distribution = DISTRIBUTIONS.get(contender.package, contender.package)
-        raise UnavailableError(f"not installed; pip install {distribution}")
+@contextlib.contextmanager
+def excused(contender: Contender) -> Iterator[None]:
+    """Turn whatever keeps a peer from running into `UnavailableError`; lightkern has no excuse."""
     try:
-        return contender.prepare(case, threads)
+        yield
     except UnavailableError:
         raise
     except Exception as error:
         if contender.package == "lightkern":
-            raise  # ours: not an excuse, an error
+            raise
         raise UnavailableError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+
+
+def prepared(contender: Contender, case: Case, threads: int) -> Runner:
+    """``contender.prepare``; a peer that is not installed or fails raises `UnavailableError`."""
+    if importlib.util.find_spec(contender.package) is None:
+        distribution = DISTRIBUTIONS.get(contender.package, contender.package)
+        raise UnavailableError(f"not installed; pip install {distribution}")
+    with excused(contender):
+        return contender.prepare(case, threads)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .affinity import pin, spread, worker_threads
-from .contenders import Case, Contender, Runner, UnavailableError, prepared
+from .contenders import Case, Contender, Runner, UnavailableError, excused, prepared
 from .interleave import Timing, interleave, ratio
 
 __all__ = ["OURS", "Closeness", "Race", "closeness", "outputs", "race", "ready", "summary", "table"]
@@ -141,11 +141,13 @@ def race(
     close: dict[str, Closeness] = {}
     for contender in chosen:
         progress(f"preparing {contender.name}")
+        pin(threads)
         try:
-            runner, run = warm(contender, case, x, threads)
-            if examples is not None and float_outputs is not None:
-                close[contender.name] = closeness(float_outputs, outputs(runner, examples))
-            runs[contender.name] = run
+            with excused(contender):
+                runner, run = warm(contender, case, x, threads)
+                if examples is not None and float_outputs is not None:
+                    close[contender.name] = closeness(float_outputs, outputs(runner, examples))
+                runs[contender.name] = run
         except UnavailableError as error:
             skipped[contender.name] = str(error)
     pin(1)  # the caller; its workers have the other CPUs
