@@ -11,8 +11,8 @@ namespace lightkern {
 // Blocks of memory that live as long as the storage does, aligned to 64. With Guard::kOn each is a
 // guarded Buffer of its own. Otherwise they lie one behind the other, and settle() moves them to
 // huge pages as far as they fill such pages: all of them pass through the cache in every run, and
-// with pages of 4 KiB the processor waits for its page tables on the way (1-2 % of a network's
-// time).
+// with pages of 4 KiB the processor waits for its page tables on the way (half a percent to one
+// of a network's time).
 class Storage {
  public:
   explicit Storage(Guard guard) : guard_(guard) {}

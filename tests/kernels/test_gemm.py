@@ -154,6 +154,18 @@ def test_windows(kernel: str, window: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+def test_windows_copied_out(kernel: str) -> None:
+    """Short lines of windows are copied out: several lines of an image together, and parts of long ones."""
+    rng = np.random.default_rng(14)
+    for (h, w), (c, window) in itertools.product(
+        [(40, 33), (5, 1100)], [(3, WINDOWS[0]), (3, WINDOWS[3]), (5, {"kernel": (5, 5)})]
+    ):
+        net = Net(rng)
+        model = net.model(net.conv2d(net.input((h, w, c)), 17, **window))
+        check(model, inputs(model, rng), kernel=kernel, threads=2)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_groups(kernel: str) -> None:
     """Every group is a gemm of its own where no better kernel exists; this one writes into the middle of its pixels."""
     rng = np.random.default_rng(5)

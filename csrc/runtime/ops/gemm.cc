@@ -4,7 +4,9 @@
 // depth the byte offset of its inputs. Where windows reach into the padding, the few lines of the
 // image that a block of output needs are first copied into scratch with the padding around them;
 // that reads every input about kh / sh times, instead of the kh * kw / (sh * sw) times of a copy
-// per window. Of a group convolution the channels of several groups are copied at once.
+// per window. Of a group convolution the channels of several groups are copied at once. Only where
+// a line of the window is short and fills its steps badly, as with the three channels of a picture
+// (9 steps instead of 7), windows are then copied out too, one behind the other.
 #include <algorithm>
 #include <cstring>
 
@@ -20,8 +22,10 @@ constexpr size_t kCopiedChannels = 32;
 struct State {
   const gemm::Kernel* kernel;
   ConvWindow window;
-  bool copies;             // windows are read from scratch
-  ptrdiff_t pixel, pitch;  // bytes between pixels and between lines of what the kernel reads
+  bool copies;             // lines are read from scratch
+  ptrdiff_t pixel, pitch;  // bytes between pixels and between lines of those
+  ptrdiff_t gathered;  // bytes between windows that are copied out, behind the lines; 0: none is
+  size_t line_bytes;   // of scratch
   std::vector<gemm::Packed> weights;  // per group
   FusedEpilogue epilogue;
   Act x_zero;
@@ -103,23 +107,55 @@ void copy_windows(const State& s, const Block& b, const Act* x, Act* scratch) {
   }
 }
 
-// All panels of one group of a block against its windows; `windows` is the first window of the
-// block.
-void multiply(const State& s, const Block& b, size_t group, const Act* windows, Act* y,
+// Copies `bytes` of each line of a window: constant sizes take few instructions, and each copy
+// mends the end of the one before it. height: of the window, if it is known.
+template <size_t bytes, int height = 0>
+void gather(const State& s, const Block& b, const Act* lines, Act* to) {
+  const ConvWindow& w = s.window;
+  const ptrdiff_t length = static_cast<ptrdiff_t>(w.kw) * w.icg, step = w.sw * s.pixel;
+  const ptrdiff_t pitch = s.pitch, gathered = s.gathered;
+  const int kh = height ? height : w.kh;
+  for (size_t y = b.y0; y < b.y1; ++y, lines += w.sh * pitch) {
+    const Act* window = lines;
+    for (size_t x = b.x0; x < b.x1; ++x, window += step, to += gathered) {
+      for (int r = 0; r < kh; ++r) std::memcpy(to + r * length, window + r * pitch, bytes);
+    }
+  }
+}
+
+// The windows of a block, from lines of it, one behind the other. Reads and writes up to
+// kMostGathered bytes too many.
+constexpr size_t kMostGathered = 32;
+void gather_windows(const State& s, const Block& b, const Act* lines, Act* to) {
+  if (s.window.kw * s.window.icg > 16) return gather<kMostGathered>(s, b, lines, to);
+  s.window.kh == 3 ? gather<16, 3>(s, b, lines, to) : gather<16>(s, b, lines, to);
+}
+
+// Windows of a block: the first one, and how far others are from it.
+struct Windows {
+  const Act* first;
+  ptrdiff_t pixel, line;
+};
+
+// All panels of one group of a block against its windows.
+void multiply(const State& s, const Block& b, size_t group, const Windows& windows, Act* y,
               const Act* residual) {
   const ConvWindow& w = s.window;
   gemm::Args args{};
-  args.a_stride = s.pixel * w.sw;
+  args.a_stride = windows.pixel;
   args.m = b.x1 - b.x0;
+  size_t lines = b.y1 - b.y0;
+  if (s.gathered && s.pixels.units == 1) args.m *= lines, lines = 1;  // nothing lies between
   args.y_stride = w.y_pixel_stride;
   args.epilogue = &s.epilogue.values;
   for (size_t p = b.p0; p < b.p1; ++p) {
     args.panel = &s.weights[group].panels[p];
     const ptrdiff_t channel =
         static_cast<ptrdiff_t>(group) * w.ocg + static_cast<ptrdiff_t>(p) * s.kernel->tile.nr;
-    for (size_t line = b.y0; line < b.y1; ++line) {
-      const ptrdiff_t pixel = static_cast<ptrdiff_t>(line) * w.ow + static_cast<ptrdiff_t>(b.x0);
-      args.a = windows + static_cast<ptrdiff_t>(line - b.y0) * w.sh * s.pitch;
+    for (size_t line = 0; line < lines; ++line) {
+      const ptrdiff_t pixel =
+          static_cast<ptrdiff_t>(b.y0 + line) * w.ow + static_cast<ptrdiff_t>(b.x0);
+      args.a = windows.first + static_cast<ptrdiff_t>(line) * windows.line;
       args.y = y + pixel * args.y_stride + channel;
       args.residual =
           residual ? residual + pixel * s.epilogue.values.residual_stride + channel : nullptr;
@@ -136,15 +172,20 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
   for (size_t unit = begin; unit < end; ++unit) {
     const Block b = block_of(s, unit);
     const Act* x = io.reads[0] + b.g0 * static_cast<size_t>(w.icg);
-    const Act* windows = lines;
+    Windows windows{lines, w.sw * s.pixel, w.sh * s.pitch};
+    if (s.gathered) {
+      windows = {lines + s.line_bytes, s.gathered,
+                 static_cast<ptrdiff_t>(b.x1 - b.x0) * s.gathered};
+    }
     if (!s.copies) {
-      windows = x + static_cast<ptrdiff_t>(b.y0) * w.sh * s.pitch +
-                static_cast<ptrdiff_t>(b.x0) * w.sw * s.pixel;
+      windows.first = x + static_cast<ptrdiff_t>(b.y0) * windows.line +
+                      static_cast<ptrdiff_t>(b.x0) * windows.pixel;
     } else if (unit == begin || !b.same_windows(copied)) {
       copy_windows(s, b, x, lines);
+      if (s.gathered) gather_windows(s, b, lines, lines + s.line_bytes);
       copied = b;
     }
-    for (size_t g = b.g0; g < b.g1; ++g, windows += w.icg) {
+    for (size_t g = b.g0; g < b.g1; ++g, windows.first += w.icg) {
       multiply(s, b, g, windows, io.write, s.epilogue.residual(io));
     }
   }
@@ -170,6 +211,14 @@ std::vector<gemm::Segment> segments_of(const ConvWindow& w, ptrdiff_t pixel, ptr
     }
   }
   return segments;
+}
+
+// Whether windows copied out take fewer steps than lines do.
+bool worth_gathering(const ConvWindow& w, size_t kr) {
+  const size_t length = static_cast<size_t>(w.kw) * static_cast<size_t>(w.icg);
+  const auto steps = [&](size_t inputs) { return (inputs + kr - 1) / kr; };
+  return w.groups == 1 && w.dw == 1 && length <= kMostGathered &&
+         steps(w.depth()) < static_cast<size_t>(w.kh) * steps(length);
 }
 
 // Cuts the output into blocks whose inputs stay in cache, and into enough units for several
@@ -225,7 +274,8 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
                               weights.multiplier.data() + g * ocg,
                               ocg,
                               context.in(node, 0).zero_point,
-                              segments_of(w, s.pixel, s.pitch * (s.copies ? 1 : w.dh)),
+                              s.gathered ? std::vector<gemm::Segment>{{0, static_cast<int32_t>(k)}}
+                                         : segments_of(w, s.pixel, s.pitch * (s.copies ? 1 : w.dh)),
                               s.copies};
     s.weights.push_back(gemm::pack(source, s.kernel->tile, pairs, context.storage));
   }
@@ -255,7 +305,9 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
   s.pitch = window.w * window.x_pixel_stride;
   // Without padding windows are read in place, if each segment fills a step: none may read beyond
   // the tensor.
-  s.copies = sees_padding(window) || segments_of(window, s.pixel, 0)[0].length < tile.kr;
+  const size_t kr = static_cast<size_t>(tile.kr);
+  const bool gathers = worth_gathering(window, kr);
+  s.copies = gathers || sees_padding(window) || segments_of(window, s.pixel, 0)[0].length < tile.kr;
   s.groups = split_work(static_cast<size_t>(window.groups), window.icg,
                         s.copies ? static_cast<double>(kCopiedChannels) : 1);
   split(s, static_cast<size_t>((window.ocg + tile.nr - 1) / tile.nr));
@@ -266,7 +318,13 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
         (s.lines.per_unit - 1) * static_cast<size_t>(window.sh) + static_cast<size_t>(window.kh);
     s.pixel = static_cast<ptrdiff_t>(s.groups.per_unit) * window.icg;
     s.pitch = columns * s.pixel;
-    step.scratch = lines * static_cast<size_t>(s.pitch) + static_cast<size_t>(tile.kr - 1);
+    step.scratch = lines * static_cast<size_t>(s.pitch) + kr - 1;
+    if (gathers) {
+      s.gathered = static_cast<ptrdiff_t>((window.depth() + kr - 1) / kr * kr);
+      s.line_bytes = lines * static_cast<size_t>(s.pitch) + kMostGathered;
+      step.scratch = s.line_bytes + kMostGathered +
+                     s.lines.per_unit * s.pixels.per_unit * static_cast<size_t>(s.gathered);
+    }
   }
   pack_weights(s, context, node);
 
