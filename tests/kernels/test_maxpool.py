@@ -36,9 +36,22 @@ def test_windows(kernel, window, dilation):
     check_shapes(kernel, build, [(13, 18, c) for c in (3, 16, 40)])
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 1), (1, 2, 2, 1)])
+def test_3x3_at_stride_2(kernel, padding):
+    """Outputs that share a column, of which either may lie in the padding; lengths that end on any tap."""
+    shapes = [
+        (h, w, c) for h, w in ((3, 3), (4, 9), (5, 6), (8, 3), (7, 14), (6, 15)) for c in (7, 8, 13, 18, 24, 25, 70)
+    ]
+    check_shapes(kernel, lambda net, x: net.max_pool(x, (3, 3), (2, 2), padding), shapes)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_threads(threads, isa):
     rng = np.random.default_rng(1)
     net = Net(rng)
     model = net.model(net.max_pool(net.input((153, 150, 24)), (3, 3), (1, 2), (1, 1, 0, 1)))
+    assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)
+    net = Net(rng)
+    model = net.model(net.max_pool(net.input((155, 150, 24)), (3, 3), (2, 2), (1, 1, 0, 1)))
     assert_same_bits(model, inputs(model, rng), isa=isa, threads=threads)
