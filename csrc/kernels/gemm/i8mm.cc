@@ -29,15 +29,22 @@ struct Blocks {
   const int8_t* w;
 };
 
-// The halves of a vector, each twice: as blocks see what belongs to channels.
-struct Doubled {
-  int32x4_t low, high;
+// What belongs to channels, as blocks see it: that of two channels, twice. In memory: there is no
+// register for it while a tile is multiplied.
+template <int width>
+struct Channels {
+  explicit Channels(const Panel& panel) {
+    for (int c = 0; c < width / 2; ++c) {
+      bias[c] = twice(vld1_s32(panel.bias + 2 * c));
+      multiplier[c] =
+          vreinterpretq_f32_s32(twice(vreinterpret_s32_f32(vld1_f32(panel.multiplier + 2 * c))));
+    }
+  }
+  static int32x4_t twice(int32x2_t two) { return vcombine_s32(two, two); }
+
+  int32x4_t bias[width / 2];
+  float32x4_t multiplier[width / 2];
 };
-[[gnu::always_inline]] inline Doubled double_halves(int32x4_t v) {
-  const int64x2_t both = vreinterpretq_s64_s32(v);
-  return {vreinterpretq_s32_s64(vzip1q_s64(both, both)),
-          vreinterpretq_s32_s64(vzip2q_s64(both, both))};
-}
 
 // Two rows of x by two channels of w. In words of the machine, which stay where they are written:
 // compilers move vmmlaq_s32 to where its result is used, and then more rows and weights are at hand
@@ -88,20 +95,31 @@ template <int rows, int width>
   multiply(t, x);
 }
 
-template <int rows, int width>
-[[gnu::always_inline]] inline void accumulate(const Panel& panel, Blocks<rows, width>& t) {
-#pragma GCC unroll 8
-  for (int c = 0; c < width / 2; c += 2) {
-    const Doubled bias = double_halves(vld1q_s32(panel.bias + 2 * c));
-#pragma GCC unroll 8
-    for (int p = 0; p < t.kPairs; ++p) t.block[p][c] = bias.low, t.block[p][c + 1] = bias.high;
-  }
-  t.w = panel.weights;
-  const ptrdiff_t lead = static_cast<ptrdiff_t>(panel.lead / 2 * 2 * kDepth);
-  for (ptrdiff_t k = 0; k != lead; k += 2 * kDepth) multiply_two(t, k);
+// The steps of a panel, read once: bytes that are stored could be anything else.
+struct Steps {
+  explicit Steps(const Panel& p)
+      : weights(p.weights),
+        lead(static_cast<ptrdiff_t>(p.lead / 2 * 2 * kDepth)),
+        rest(p.offsets + p.lead / 2 * 2),
+        end(p.offsets + p.steps) {}
 
-  const int32_t* offset = panel.offsets + panel.lead / 2 * 2;
-  const int32_t* const end = panel.offsets + panel.steps;
+  const int8_t* weights;
+  ptrdiff_t lead;  // bytes of a row that adjoin, from its start on
+  const int32_t *rest, *end;
+};
+
+template <int rows, int width>
+[[gnu::always_inline]] inline void accumulate(const Steps& steps, const Channels<width>& channels,
+                                              Blocks<rows, width>& t) {
+#pragma GCC unroll 8
+  for (int c = 0; c < width / 2; ++c) {
+#pragma GCC unroll 8
+    for (int p = 0; p < t.kPairs; ++p) t.block[p][c] = channels.bias[c];
+  }
+  t.w = steps.weights;
+  const ptrdiff_t lead = steps.lead;  // load_weights reads, as far as compilers know, all memory
+  for (ptrdiff_t k = 0; k != lead; k += 2 * kDepth) multiply_two(t, k);
+  const int32_t *offset = steps.rest, *const end = steps.end;
   while (offset != end) {
     if (end - offset >= 2 && offset[1] == offset[0] + kDepth) {
       multiply_two(t, *offset);
@@ -113,15 +131,14 @@ template <int rows, int width>
   }
 }
 
-// Eight channels of two rows, from channel 2 * c on, as 16 bytes {00, 01, 10, 11, 02, 03, ...}.
+// Eight channels of two rows as 16 bytes {00, 01, 10, 11, 02, 03, ...}.
 template <bool plain>
 [[gnu::always_inline]] inline int16x8_t requantize_blocks(const int32x4_t* block,
-                                                          const Doubled (&m)[2],
+                                                          const float32x4_t* m,
                                                           const ByteClamp& clamp) {
   int32x4_t t[4];
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-    t[i] = scale_round4(block[i], vreinterpretq_f32_s32(i % 2 ? m[i / 2].high : m[i / 2].low));
+  for (int i = 0; i < 4; ++i) t[i] = scale_round4(block[i], m[i]);
   return vreinterpretq_s16_s8(plain ? halve_bytes16(t[0], t[1], t[2], t[3], clamp.zero_point)
                                     : pack_bytes16(t[0], t[1], t[2], t[3], clamp));
 }
@@ -135,9 +152,10 @@ template <bool plain, int width>
   }
 }
 
-// Requantizes rows [first, first + rows) and stores them. `plain`: as in Context.
+// Requantizes the rows of a tile and stores them at `to`, which moves on. `plain`: as in Context.
 template <bool plain, int rows, int width>
-[[gnu::always_inline]] inline void store_blocks(const Context& c, const Args& args, size_t first,
+[[gnu::always_inline]] inline void store_blocks(const Context& c, const Channels<width>& channels,
+                                                Act*& to, ptrdiff_t stride,
                                                 const Blocks<rows, width>& t) {
   constexpr int kEights = width / 8;
   const int n = static_cast<int>(c.panel.n);
@@ -145,16 +163,14 @@ template <bool plain, int rows, int width>
   int16x8_t bytes[kEights][t.kPairs];
 #pragma GCC unroll 2
   for (int e = 0; e < kEights; ++e) {
-    const float* from = c.panel.multiplier + 8 * e;
-    const Doubled m[2] = {double_halves(vreinterpretq_s32_f32(vld1q_f32(from))),
-                          double_halves(vreinterpretq_s32_f32(vld1q_f32(from + 4)))};
 #pragma GCC unroll 8
-    for (int p = 0; p < t.kPairs; ++p)
-      bytes[e][p] = requantize_blocks<plain>(t.block[p] + 4 * e, m, clamp);
+    for (int p = 0; p < t.kPairs; ++p) {
+      bytes[e][p] =
+          requantize_blocks<plain>(t.block[p] + 4 * e, channels.multiplier + 4 * e, clamp);
+    }
   }
-  Act* to = args.y + static_cast<ptrdiff_t>(first) * args.y_stride;
 #pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r, to += args.y_stride) {
+  for (int r = 0; r < rows; ++r, to += stride) {
     const int16x8_t low = bytes[0][r / 2], high = bytes[kEights - 1][r / 2];
     store_row<plain, width>(to, r % 2 ? vuzp2q_s16(low, high) : vuzp1q_s16(low, high), n);
   }
@@ -164,16 +180,19 @@ struct Matrix {
   template <int rows, int vectors>
   [[gnu::noinline]] static void run(const Context& c, const Args& args, size_t first, size_t last) {
     const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
+    Act* y = args.y + static_cast<ptrdiff_t>(first) * args.y_stride;
+    const Steps steps(c.panel);
+    const Channels<4 * vectors> channels(c.panel);
     for (; first != last; first += rows) {
       Blocks<rows, 4 * vectors> t;
 #pragma GCC unroll 8
       for (int r = 0; r < rows; ++r, a += args.a_stride) t.row[r] = a;
       if constexpr (rows % 2) t.row[rows] = t.row[rows - 1];
-      accumulate(c.panel, t);
+      accumulate(steps, channels, t);
       if (c.plain) {
-        store_blocks<true>(c, args, first, t);
+        store_blocks<true>(c, channels, y, args.y_stride, t);
       } else {
-        store_blocks<false>(c, args, first, t);
+        store_blocks<false>(c, channels, y, args.y_stride, t);
       }
     }
   }
