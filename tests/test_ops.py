@@ -60,7 +60,7 @@ def test_conv2d(isa: str, rng: np.random.Generator, oc: int, icg: int, groups: i
         y = against_reference(conv, int8(rng, 2, h, w, icg * groups))
         assert y.min() >= 5
         assert y.max() <= 100
-    assert conv.kernel.split("_")[0] in ("gemm", "dwconv", "gconv")
+    assert conv.kernel.split("_")[0] in ("gemm", "dwconv", "gconv", "winograd")
     assert conv.packed_nbytes >= oc * 9 * icg
 
 

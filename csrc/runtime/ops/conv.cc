@@ -63,6 +63,9 @@ Step lower_conv2d(const LoweringContext& context, const Fused& fused) {
   if (window.groups > 1 && window.icg == 1 && window.ocg == 1) {
     return lower_depthwise(context, fused, window);
   }
+  if (prefers_winograd(context, *fused.node, window)) {
+    return lower_winograd(context, fused, window);
+  }
   if (prefers_group_kernel(context.options, window)) return lower_group(context, fused, window);
   return lower_gemm(context, fused, window);
 }

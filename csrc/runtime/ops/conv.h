@@ -1,5 +1,5 @@
 // What convolution and linear layers share: the window that slides over an image, the scales, and
-// what is fused behind. conv.cc chooses between the three families, each a file of its own.
+// what is fused behind. conv.cc chooses between the four families, each a file of its own.
 #pragma once
 
 #include "runtime/lowering.h"
@@ -52,5 +52,8 @@ Step lower_depthwise(const LoweringContext&, const Fused&, const ConvWindow&);
 // gconv.cc: few channels per group, and whether that is better than one gemm per group.
 Step lower_group(const LoweringContext&, const Fused&, const ConvWindow&);
 bool prefers_group_kernel(const PlanOptions&, const ConvWindow&);
+// winograd.cc: 3x3 at stride 1 with 16 products for 4 outputs, and whether that is the fastest way.
+Step lower_winograd(const LoweringContext&, const Fused&, const ConvWindow&);
+bool prefers_winograd(const LoweringContext&, const NodeDesc&, const ConvWindow&);
 
 }  // namespace lightkern
