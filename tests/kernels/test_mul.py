@@ -44,6 +44,25 @@ def test_every_pair_of_values(kernel, op):
         assert_same_bits(model, x, kernel=kernel)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_one_row_for_all_rows(kernel):
+    """Squeeze-and-excitation: every pair of values, rows of several blocks, and factors that leave 32 bits."""
+    rng = np.random.default_rng(4)
+    for columns, scales in ((256, (0.5, 0.25, 16.0)), (255, (0.02, 0.004, 0.01)), (600, (256.0, 256.0, 1.0))):
+        net = Net(rng, Style(clamp="none"))
+        a, b = (
+            net.input(shape, quant=Quant(s, z))
+            for shape, s, z in (((256, columns), scales[0], -7), ((columns,), scales[1], -128))
+        )
+        y = net.binary("mul", a, b)
+        net.quants[y] = Quant(scales[2], 3)
+        x = {
+            "input0": np.broadcast_to(np.arange(-128, 128)[:, None], (1, 256, columns)).astype(np.int8),
+            "input1": (np.arange(columns)[None] % 256 - 128).astype(np.int8),
+        }
+        assert_same_bits(net.model(y), x, kernel=kernel)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_ties_round_to_even(op, isa):
     """Scales that are powers of two put many results exactly between two integers."""
