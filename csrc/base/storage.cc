@@ -31,16 +31,26 @@ std::byte* reserve(size_t size) {
   return base;
 }
 
-// Asks for huge pages, and for them at once; either may be refused.
-void use_huge_pages(std::byte* base, size_t size) {
+// The part of `size` bytes for which huge pages are worth what they take: the last one if at least
+// half of it is used.
+size_t worth_huge_pages(size_t size) { return (size + kHugePage / 2) / kHugePage * kHugePage; }
+
+// Memory that is touched after this gets huge pages, if the system agrees.
+bool ask_for_huge_pages(std::byte* base, size_t size) {
 #ifdef MADV_HUGEPAGE
+  return size > 0 && madvise(base, size, MADV_HUGEPAGE) == 0;
+#else
+  static_cast<void>(base), static_cast<void>(size);
+  return false;
+#endif
+}
+
+// The same for memory that was touched already.
+void move_to_huge_pages(std::byte* base, size_t size) {
 #ifndef MADV_COLLAPSE
   constexpr int MADV_COLLAPSE = 25;  // Linux 6.1; older headers do not know it
 #endif
-  if (size > 0 && madvise(base, size, MADV_HUGEPAGE) == 0) madvise(base, size, MADV_COLLAPSE);
-#else
-  static_cast<void>(base), static_cast<void>(size);
-#endif
+  if (ask_for_huge_pages(base, size)) madvise(base, size, MADV_COLLAPSE);
 }
 
 }  // namespace
@@ -51,6 +61,7 @@ Storage::~Storage() {
 
 std::byte* Storage::take(size_t size) {
   if (size > std::numeric_limits<size_t>::max() / 4) throw std::bad_alloc();
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (guard_ == Guard::kOn) {
     guarded_.emplace_back(size, Guard::kOn);
     return guarded_.back().as<std::byte>();
@@ -59,7 +70,10 @@ std::byte* Storage::take(size_t size) {
   if (chunks_.empty() || chunks_.back().size - chunks_.back().used < bytes) {
     chunks_.reserve(chunks_.size() + 1);
     const size_t chunk = std::max(kChunk, round_up(bytes, kHugePage));
-    chunks_.push_back({reserve(chunk), chunk, 0});
+    const size_t huge = worth_huge_pages(std::min(expected_, chunk));
+    expected_ -= std::min(expected_, chunk);
+    chunks_.push_back({reserve(chunk), chunk, 0, huge});
+    ask_for_huge_pages(chunks_.back().base, huge);
   }
   Chunk& chunk = chunks_.back();
   std::byte* at = chunk.base + chunk.used;
@@ -70,9 +84,8 @@ std::byte* Storage::take(size_t size) {
 void Storage::settle() noexcept {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   for (Chunk& chunk : chunks_) {
-    // The last huge page is worth what it takes if at least half of it is used.
-    const size_t huge = (chunk.used + kHugePage / 2) / kHugePage * kHugePage;
-    use_huge_pages(chunk.base, huge);
+    const size_t huge = worth_huge_pages(chunk.used);
+    if (huge > chunk.huge) move_to_huge_pages(chunk.base + chunk.huge, huge - chunk.huge);
     const size_t kept = std::max(huge, round_up(chunk.used, page));
     if (kept < chunk.size && munmap(chunk.base + kept, chunk.size - kept) == 0) chunk.size = kept;
   }

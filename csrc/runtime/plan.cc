@@ -1,7 +1,12 @@
 #include "runtime/plan.h"
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
 #include <stdexcept>
+#include <system_error>
+#include <thread>
+#include <utility>
 
 namespace lightkern {
 namespace {
@@ -97,6 +102,71 @@ void decide_sharing(Plan& plan) {
   for (Step& step : plan.steps) step.shared = plan.shares(work_of(step));
 }
 
+Step lower(const LoweringContext& context, const Fused& fused) {
+  const Lower lower_op = find_lowering(fused.node->op);
+  if (!lower_op) {
+    throw std::invalid_argument("node '" + fused.node->name + "': unknown op '" + fused.node->op +
+                                "'");
+  }
+  return lower_op(context, fused);
+}
+
+int64_t weights_of(const NodeDesc& node) {
+  int64_t total = 0;
+  for (const auto& item : node.arrays) total += item.second.elements();
+  return total;
+}
+
+// How many threads lower a network. They live as long as lower_all() and are worth starting where
+// there is much to pack, whatever number of threads the sessions will have.
+size_t lowering_threads(int64_t weights) {
+  constexpr int64_t kLeastWeights = 200000;
+  constexpr unsigned kMostThreads = 4;
+  if (weights < kLeastWeights) return 1;
+  return std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads);
+}
+
+// Packing takes most of the time that a plan needs; the largest layers come first. Throws what the
+// first node throws that cannot be lowered.
+std::vector<Step> lower_all(const LoweringContext& context, const std::vector<Fused>& fused) {
+  std::vector<Step> steps(fused.size());
+  std::vector<std::exception_ptr> errors(fused.size());
+  std::vector<std::pair<int64_t, size_t>> order;
+  int64_t weights = 0;
+  for (size_t i = 0; i < fused.size(); ++i) {
+    order.push_back({weights_of(*fused[i].node), i});
+    weights += order.back().first;
+  }
+  context.storage.expect(static_cast<size_t>(weights));
+  std::sort(order.rbegin(), order.rend());
+
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t at = next++; at < order.size(); at = next++) {
+      const size_t i = order[at].second;
+      try {
+        steps[i] = lower(context, fused[i]);
+      } catch (...) {
+        errors[i] = std::current_exception();
+      }
+    }
+  };
+  std::vector<std::thread> threads(lowering_threads(weights) - 1);
+  try {
+    for (std::thread& thread : threads) thread = std::thread(work);
+  } catch (const std::system_error&) {
+    // the system has no more threads to give: this one does the work
+  }
+  work();
+  for (std::thread& thread : threads) {
+    if (thread.joinable()) thread.join();
+  }
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
+  return steps;
+}
+
 // Throws if no op has a kernel of this name.
 void check_kernel_name(const std::string& name) {
   struct Search {
@@ -131,12 +201,7 @@ std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions&
   plan->placements = place_tensors(model, fused);
   make_views(model, *plan);
   const LoweringContext context{model, plan->views, plan->placements, options, plan->storage};
-  for (const Fused& f : fused) {
-    const Lower lower = find_lowering(f.node->op);
-    if (!lower) {
-      throw std::invalid_argument("node '" + f.node->name + "': unknown op '" + f.node->op + "'");
-    }
-    Step step = lower(context, f);
+  for (Step& step : lower_all(context, fused)) {
     if (!step.run) continue;  // a view: placement did all the work
     plan->scratch_bytes = std::max(plan->scratch_bytes, step.scratch);
     plan->steps.push_back(std::move(step));

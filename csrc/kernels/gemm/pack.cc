@@ -111,17 +111,31 @@ double most_of(const Source& source, size_t channel, const WeightSums& sums) {
   return most * static_cast<double>(source.multiplier[channel]);
 }
 
-// Where the parts of a panel go, in bytes from the start of the storage.
-struct Place {
-  size_t weights, offsets, bias, multiplier;
+// Memory for the parts of the panels.
+class Parts {
+ public:
+  Parts(Storage& storage, size_t& bytes) : storage_(storage), bytes_(bytes) {}
+
+  template <class T>
+  T* take(size_t count) {
+    bytes_ += round_up(count * sizeof(T), kAlignment);
+    return reinterpret_cast<T*>(storage_.take(count * sizeof(T)));
+  }
+  template <class T>
+  const T* copy(const std::vector<T>& values) {
+    T* to = take<T>(values.size());
+    std::memcpy(to, values.data(), values.size() * sizeof(T));
+    return to;
+  }
+
+ private:
+  Storage& storage_;
+  size_t& bytes_;
 };
 
-void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k,
-                const Place& place, std::byte* base, Panel& panel) {
-  std::memcpy(base + place.weights, draft.weights.data(), draft.weights.size());
-  std::memcpy(base + place.offsets, draft.offsets.data(), draft.offsets.size() * sizeof(int32_t));
-  int32_t* bias = reinterpret_cast<int32_t*>(base + place.bias);
-  float* multiplier = reinterpret_cast<float*>(base + place.multiplier);
+void fill_channels(const Source& source, size_t first, size_t k, Parts& parts, Panel& panel) {
+  int32_t* bias = parts.take<int32_t>(panel.width);
+  float* multiplier = parts.take<float>(panel.width);
   double most = 0.0;
   for (size_t c = 0; c < panel.n; ++c) {
     const WeightSums sums = sum_weights(source.weight + (first + c) * k, k);
@@ -129,12 +143,10 @@ void fill_panel(const Source& source, const Draft& draft, size_t first, size_t k
     bias[c] = effective_bias(source, first + c, sums);
     multiplier[c] = source.multiplier[first + c];
   }
-  std::fill(bias + panel.n, bias + draft.width, 0);
-  std::fill(multiplier + panel.n, multiplier + draft.width, 0.0f);
+  std::fill(bias + panel.n, bias + panel.width, 0);
+  std::fill(multiplier + panel.n, multiplier + panel.width, 0.0f);
   panel.bounded = most < 2147483000.0;
   panel.bounded16 = most < 32000.0;
-  panel.weights = reinterpret_cast<const int8_t*>(base + place.weights);
-  panel.offsets = reinterpret_cast<const int32_t*>(base + place.offsets);
   panel.bias = bias;
   panel.multiplier = multiplier;
 }
@@ -147,19 +159,12 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& sto
   for (const Segment& s : source.segments) k += static_cast<size_t>(s.length);
   const size_t nr = static_cast<size_t>(tile.nr), kr = static_cast<size_t>(tile.kr);
 
-  Packed packed;
-  std::vector<Draft> drafts;
-  std::vector<Place> places;
-  size_t bytes = 0;
-  const auto reserve = [&](size_t size) {
-    const size_t at = bytes;
-    bytes = round_up(bytes + size, kAlignment);
-    return at;
-  };
-  const size_t common_offsets = reserve(steps.size() * sizeof(int32_t));
+  Packed packed{{}, 0};
+  Parts parts(storage, packed.bytes);
+  const int32_t* common_offsets = nullptr;
+  Draft draft;  // one panel at a time: what it needs stays in the cache
   for (size_t first = 0; first < source.n; first += nr) {
     const size_t n = std::min(nr, source.n - first);
-    Draft draft;
     draft.width = std::min(nr, round_up(n, static_cast<size_t>(tile.nr_unit)));
     draft.step_bytes = draft.width * kr;
     copy_main_steps(source, steps, first, n, kr, k, draft);
@@ -172,26 +177,21 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& sto
       couples.all = static_cast<uint32_t>(couple_lanes(draft));
     const size_t twos = size_t{couples.all} + couples.low + couples.high;
 
-    const bool own_offsets = draft.offsets.size() > steps.size() || twos > 0;
-    Place place;
-    place.weights = reserve(draft.weights.size());
-    place.offsets = own_offsets ? reserve(draft.offsets.size() * sizeof(int32_t)) : common_offsets;
-    place.bias = reserve(draft.width * sizeof(int32_t));
-    place.multiplier = reserve(draft.width * sizeof(float));
-    places.push_back(place);
     Panel panel{};
+    panel.weights = parts.copy(draft.weights);
+    if (draft.offsets.size() > steps.size() || twos > 0) {
+      panel.offsets = parts.copy(draft.offsets);
+    } else {
+      if (!common_offsets) common_offsets = parts.copy(draft.offsets);
+      panel.offsets = common_offsets;
+    }
     panel.steps = static_cast<uint32_t>(draft.offsets.size());
     panel.lead = count_lead(draft.offsets, tile.kr);
     panel.couples = couples;
     panel.width = static_cast<uint32_t>(draft.width);
     panel.n = static_cast<uint32_t>(n);
+    fill_channels(source, first, k, parts, panel);
     packed.panels.push_back(panel);
-    drafts.push_back(std::move(draft));
-  }
-  packed.bytes = bytes;
-  std::byte* base = storage.take(bytes);
-  for (size_t p = 0; p < drafts.size(); ++p) {
-    fill_panel(source, drafts[p], p * nr, k, places[p], base, packed.panels[p]);
   }
   return packed;
 }

@@ -124,12 +124,13 @@ class StepCoupler {
 
   // Puts the steps in the order of coupled_.
   void reorder() {
-    Draft sorted = draft_;
+    const std::vector<int32_t> offsets = draft_.offsets;
+    const std::vector<int8_t> weights = draft_.weights;
     for (size_t s = 0; s < coupled_.size(); ++s) {
-      sorted.offsets[s] = draft_.offsets[coupled_[s]];
-      std::memcpy(sorted.at(s), draft_.at(coupled_[s]), draft_.step_bytes);
+      const size_t from = coupled_[s];
+      draft_.offsets[s] = offsets[from];
+      std::memcpy(draft_.at(s), &weights[from * draft_.step_bytes], draft_.step_bytes);
     }
-    draft_ = std::move(sorted);
   }
 
   Draft& draft_;
