@@ -16,6 +16,8 @@
 
 namespace lightkern {
 
+struct TableFit;  // kernels/fit.h
+
 // Range of an output: limits relative to the zero point, in float, and the zero point to add after
 // rounding.
 struct Clamp {
@@ -59,6 +61,7 @@ struct AddParams {
 struct Epilogue {
   Clamp clamp;                // of the convolution's own output
   const Act* table;           // null, or [256] indexed by the byte of the memory value
+  const TableFit* fit;        // null, or the same function as the table
   const Act* residual;        // null, or the tensor to add, shaped and indexed like the output
   ptrdiff_t residual_stride;  // bytes between pixels of the residual
   AddParams add;              // a = the convolution's (tabulated) output, b = the residual

@@ -19,14 +19,13 @@ Clamp full_clamp(const TensorView& out) {
           static_cast<float>(kActMax - out.zero_point), out.zero_point};
 }
 
-std::vector<Act> memory_table(const NodeDesc& table_node) {
+MemoryTable::MemoryTable(const NodeDesc& table_node) {
   const int8_t* table = table_node.array<int8_t>("table", 256);
-  std::vector<Act> out(256);
   for (int q = -128; q < 128; ++q) {
     const Act at = static_cast<Act>(q + kActOffset);
-    out[static_cast<uint8_t>(at)] = static_cast<Act>(table[q + 128] + kActOffset);
+    values[static_cast<uint8_t>(at)] = static_cast<Act>(table[q + 128] + kActOffset);
   }
-  return out;
+  fits = kActOffset != 0 && fit_table(values, &fit);  // no kernel on Arm has use for it
 }
 
 AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorView& b,

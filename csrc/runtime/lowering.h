@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/storage.h"
+#include "kernels/fit.h"
 #include "kernels/registry.h"
 #include "kernels/requant.h"
 #include "runtime/model.h"
@@ -75,8 +76,14 @@ inline int32_t memory_zero_point(int32_t zero_point) { return zero_point + kActO
 Clamp make_clamp(const NodeDesc& node, const TensorView& out);
 Clamp full_clamp(const TensorView& out);
 
-// The node's int8 table [256] (indexed by q + 128) as a table over memory bytes.
-std::vector<Act> memory_table(const NodeDesc& table_node);
+// The node's int8 table [256] (indexed by q + 128) as a table over memory bytes, and its fit.
+struct MemoryTable {
+  explicit MemoryTable(const NodeDesc& table_node);
+
+  Act values[256];
+  TableFit fit;
+  bool fits;
+};
 
 AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorView& b,
                    const TensorView& out);

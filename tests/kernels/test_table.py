@@ -45,6 +45,27 @@ def test_every_value_of_every_kind_of_table(kernel):
         assert_same_bits(model, x, kernel=kernel)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_functions_of_every_range(kernel):
+    """Smooth functions, some with kinks, which kernels may compute by lines instead of looking them up."""
+    functions = {
+        "hard-swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+        "hard-sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+        "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+        "leaky relu": lambda x: np.where(x < 0, 0.1 * x, x),
+        "absolute": np.abs,
+        "square": np.square,
+    }
+    q = np.arange(-128, 128)
+    for f in functions.values():
+        for low, high in ((-2.5, 9.0), (-4.0, 4.0), (-8.0, 8.0), (-1.0, 30.0), (-40.0, 20.0), (-200.0, 1.0)):
+            y = f(low + (q + 128) * (high - low) / 255)
+            net = Net(np.random.default_rng(0))
+            out = net.table(net.input((1, 1, 256)))
+            net.nodes[-1].params["table"] = np.rint((y - y.min()) / (np.ptp(y) / 255) - 128).astype(np.int8)
+            assert_same_bits(net.model(out), q.reshape(1, 1, 1, 256).astype(np.int8), kernel=kernel)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_threads(threads, isa):
     rng = np.random.default_rng(1)

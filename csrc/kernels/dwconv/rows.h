@@ -238,7 +238,7 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
   const Act* padding = padding_pixel + V::kBlock;
   pad_ring(a, walk, group);
   TableVec table;
-  if (a.epilogue->table) table = load_table(a.epilogue->table);
+  if (a.epilogue->table) table = load_table(a.epilogue->table, a.epilogue->fit);
   Tile<V> t = make_tile(a, walk, group);
   for (int y = a.y_begin; y < a.y_end; y += walk.rows) {
     const int fresh = y == a.y_begin ? walk.slots : walk.step;

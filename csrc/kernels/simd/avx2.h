@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/fit.h"
 #include "kernels/requant.h"
 
 namespace lightkern {
@@ -125,22 +126,62 @@ struct AddVec {
   return finish32(t, p.clamp);
 }
 
-// A table of 256 bytes for lookup32: 16 chunks of 16, of which pshufb takes one with the low 4 bits
-// of an index. Odd chunks hold the difference (by XOR) to the one before.
+// A table of 256 bytes for lookup32: its fit, or 16 chunks of 16, of which pshufb takes one with
+// the low 4 bits of an index. Odd chunks hold the difference (by XOR) to the one before.
 struct TableVec {
+  const TableFit* fit;
   __m128i chunk[16];
 };
-[[maybe_unused]] static inline TableVec load_table(const Act* table) {
+[[maybe_unused]] static inline TableVec load_table(const Act* table, const TableFit* fit) {
   TableVec t;
+  t.fit = fit;
+  if (fit) return t;
   for (int k = 0; k < 16; ++k)
     t.chunk[k] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * k));
   for (int k = 1; k < 16; k += 2) t.chunk[k] = _mm_xor_si128(t.chunk[k], t.chunk[k - 1]);
   return t;
 }
-// The high bits of an index select: bit 4 whether the difference of an odd chunk is added (pshufb
-// gives 0 where an index is negative), bits 5 to 7 by blending. XOR goes to more ports than
-// blending, so all by blending is slower, and adding up 16 differences takes 10 instructions more.
+
+// 21 instructions, and 4 for each fix.
+[[maybe_unused]] static inline __m256i evaluate32(__m256i x, const TableFit& fit) {
+  const auto load = [](const void* p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  };
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i lo = _mm256_and_si256(x, nibble),
+                hi = _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble);
+  const __m256i bulge =
+      _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(0, 14, 26, 36, 44, 50, 54, 56,
+                                                                    56, 54, 50, 44, 36, 26, 14, 0)),
+                          lo);
+  const auto chosen = [&](const void* p) { return _mm256_shuffle_epi8(load(p), hi); };
+  const __m256i slope = chosen(fit.slope), bend = chosen(fit.bend),
+                start_low = chosen(fit.start_low), start_high = chosen(fit.start_high);
+  const __m256i scale = _mm256_set1_epi16(static_cast<int16_t>(fit.scale));
+  const auto line = [&](__m256i at, __m256i factors, __m256i start) {
+    return _mm256_mulhi_epu16(_mm256_add_epi16(_mm256_maddubs_epi16(at, factors), start), scale);
+  };
+  __m256i y =
+      _mm256_packus_epi16(line(_mm256_unpacklo_epi8(lo, bulge), _mm256_unpacklo_epi8(slope, bend),
+                               _mm256_unpacklo_epi8(start_low, start_high)),
+                          line(_mm256_unpackhi_epi8(lo, bulge), _mm256_unpackhi_epi8(slope, bend),
+                               _mm256_unpackhi_epi8(start_low, start_high)));
+  for (int i = 0; i < fit.fixes; ++i) {
+    // Negative, which pshufb turns to 0, in other chunks.
+    const __m256i at =
+        _mm256_adds_epu8(_mm256_xor_si256(x, _mm256_set1_epi8(static_cast<char>(fit.fix[i].first))),
+                         _mm256_set1_epi8(0x70));
+    y = _mm256_xor_si256(y, _mm256_shuffle_epi8(load(fit.fix[i].value), at));
+  }
+  return y;
+}
+
+// Without a fit the high bits of an index select: bit 4 whether the difference of an odd chunk is
+// added (pshufb gives 0 where an index is negative), bits 5 to 7 by blending. XOR goes to more
+// ports than blending, so all by blending is slower, and adding up 16 differences takes 10
+// instructions more.
 [[maybe_unused]] static inline __m256i lookup32(__m256i x, const TableVec& t) {
+  if (t.fit) return evaluate32(x, *t.fit);
   // Hidden, since GCC 12 otherwise broadcasts all chunks to the stack first.
   const __m128i* chunk = t.chunk;
   __asm__("" : "+r"(chunk) : : "memory");
@@ -214,15 +255,16 @@ template <class Wide, class Narrow, class One>
 }
 
 // n bytes through a table, in place; few of them are not worth a TableVec.
-[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
-  if (n >= 64) return lookup_row(y, y, n, load_table(table), table);
+[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table,
+                                                const TableFit* fit) {
+  if (n >= 64) return lookup_row(y, y, n, load_table(table, fit), table);
   for (size_t i = 0; i < n; ++i) y[i] = table[y[i]];
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
 [[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
                                                    const Epilogue& e) {
-  if (e.table) apply_table(y, static_cast<size_t>(n), e.table);
+  if (e.table) apply_table(y, static_cast<size_t>(n), e.table, e.fit);
   if (!residual) return;
   const AddVec p = load_add(e.add);
   walk_row(

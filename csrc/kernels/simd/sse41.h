@@ -119,7 +119,7 @@ struct AddVec {
 struct TableVec {
   __m128i chunk[16];
 };
-[[maybe_unused]] static inline TableVec load_table(const Act* table) {
+[[maybe_unused]] static inline TableVec load_table(const Act* table, const TableFit*) {
   TableVec t;
   for (int k = 0; k < 16; ++k) t.chunk[k] = load16(table + 16 * k);
   for (int k = 15; k > 0; --k) {
@@ -179,7 +179,7 @@ template <class Wide, class Narrow, class One>
 
 // n bytes through a table, in place; few of them are not worth a TableVec.
 [[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
-  if (n >= 32) return lookup_row(y, y, n, load_table(table), table);
+  if (n >= 32) return lookup_row(y, y, n, load_table(table, nullptr), table);
   for (size_t i = 0; i < n; ++i) y[i] = table[y[i]];
 }
 

@@ -7,7 +7,7 @@ namespace lightkern::table {
 namespace {
 
 void run(const Args& args) {
-  const TableVec table = load_table(args.table);
+  const TableVec table = load_table(args.table, args.fit);
   for (size_t row = 0; row < args.rows; ++row) {
     const ptrdiff_t r = static_cast<ptrdiff_t>(row);
     lookup_row(args.x + r * args.x_stride, args.y + r * args.y_stride, args.cols, table,

@@ -4,6 +4,10 @@
 #include "base/types.h"
 #include "kernels/registry.h"
 
+namespace lightkern {
+struct TableFit;  // kernels/fit.h
+}  // namespace lightkern
+
 namespace lightkern::table {
 
 struct Args {
@@ -12,7 +16,8 @@ struct Args {
   Act* y;              // [rows][cols]
   ptrdiff_t y_stride;
   size_t rows, cols;
-  const Act* table;  // [256], indexed by the byte of the memory value
+  const Act* table;     // [256], indexed by the byte of the memory value
+  const TableFit* fit;  // null, or the same function
 };
 
 struct Kernel {

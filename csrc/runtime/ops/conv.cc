@@ -47,8 +47,9 @@ FusedEpilogue::FusedEpilogue(const LoweringContext& context, const Fused& fused)
   const auto view = [&](int tensor) { return context.views[static_cast<size_t>(tensor)]; };
   values.clamp = make_clamp(*fused.node, view(fused.node->output));
   if (fused.table) {
-    table = memory_table(*fused.table);
-    values.table = table.data();
+    table = std::make_unique<MemoryTable>(*fused.table);
+    values.table = table->values;
+    values.fit = table->fits ? &table->fit : nullptr;
   }
   if (fused.add) {
     const TensorView conv = view((fused.table ? fused.table : fused.node)->output);

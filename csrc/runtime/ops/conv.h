@@ -41,7 +41,7 @@ struct FusedEpilogue {
   const Act* residual(const StepIo& io) const { return has_residual ? io.reads[1] : nullptr; }
 
   Epilogue values{};
-  std::vector<Act> table;  // values.table points into it
+  std::unique_ptr<const MemoryTable> table;  // values.table and values.fit point into it
   bool has_residual = false;
 };
 

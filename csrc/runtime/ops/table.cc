@@ -8,7 +8,7 @@ namespace {
 struct State {
   const table::Kernel* kernel;
   table::Args args;
-  std::vector<Act> table;
+  std::unique_ptr<const MemoryTable> table;
   RowWork work;
 };
 
@@ -31,11 +31,19 @@ Step lower_table(const LoweringContext& context, const Fused& fused) {
   auto state = std::make_shared<State>();
   state->kernel = pick_kernel(table::kRegistry, context.options, step,
                               [](const table::Kernel&) -> const char* { return nullptr; });
-  state->table = memory_table(node);
-  state->args = {nullptr, x.pixel_stride, nullptr, y.pixel_stride, 0, 0, state->table.data()};
+  state->table = std::make_unique<MemoryTable>(node);
+  const MemoryTable& table = *state->table;
+  state->args = {nullptr,
+                 x.pixel_stride,
+                 nullptr,
+                 y.pixel_stride,
+                 0,
+                 0,
+                 table.values,
+                 table.fits ? &table.fit : nullptr};
   state->work = split_rows(y, x.dense() && y.dense());
   step.units = state->work.split.units;
-  step.packed_bytes = state->table.size();
+  step.packed_bytes = sizeof(table.values);
   step.state = state;
   step.run = run;
   return step;
