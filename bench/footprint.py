@@ -3,8 +3,9 @@
     python bench/footprint.py
 
 Each network is measured in a fresh process: resident set after the imports, after load + plan + first run, and after
-each further session with a model of its own; the first two also fill the allocator's free lists. *Weights* are the
-constant arrays of the model (int8 weights, biases, scales).
+each further session with a model of its own; the first also imports what reads files, and touches the extension's
+code. *Weights* are the constant arrays of the model (int8 weights, biases, scales); the last two columns are growth
+over weights.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ def measure(path: Path) -> dict[str, Any]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Figures for people, in MB and ratios."""
-    titles = ("weights", "packed", "arena", "of least", "first", "second", "later", "ratio")
+    titles = ("weights", "packed", "arena", "of least", "first", "second", "later", "first", "later")
     lines = [f"{'MB':20}" + "".join(f" {title:>8}" for title in titles)]
     for name, r in rows.items():
         memory = [f"{r[key] / 1e6:.2f}" for key in ("weights", "packed", "arena")]
         growth = [f"{r[f'{key}_growth'] / 1e6:.2f}" for key in ("first", "second", "later")]
-        ratios = f"{r['arena'] / r['least_arena']:.3f}", f"{r['later_growth'] / r['weights']:.2f}"
-        cells = (*memory, ratios[0], *growth, ratios[1])
+        ratios = [f"{r[f'{key}_growth'] / r['weights']:.2f} x" for key in ("first", "later")]
+        cells = (*memory, f"{r['arena'] / r['least_arena']:.3f}", *growth, *ratios)
         lines.append(f"{name:20}" + "".join(f" {cell:>8}" for cell in cells))
     return "\n".join(lines)
 

@@ -81,7 +81,11 @@ class PackedModel:
             guarded=guarded,
             fuse=fuse,
         )
-        self.steps = self._plan.steps
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """What each step is: name, op, kernel, macs, ..., and the kernels that were rejected, with reasons."""
+        return self._plan.steps
 
     @property
     def packed_nbytes(self) -> int:

@@ -128,7 +128,10 @@ py::list describe_steps(const PlanHandle& handle) {
   py::list out;
   for (const Step& step : plan.steps) {
     py::list rejected;
-    for (const Rejection& r : step.rejected) rejected.append(py::make_tuple(r.kernel, r.reason));
+    for (const Rejection& r : step.rejected) {
+      rejected.append(py::make_tuple(
+          r.kernel, r.reason ? r.reason : "fits, but " + step.kernel + " is preferred"));
+    }
     py::dict d;
     d["name"] = step.name;
     d["op"] = step.op;

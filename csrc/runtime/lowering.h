@@ -118,8 +118,7 @@ const Kernel* pick_kernel(const KernelRegistry<Kernel>& registry, const PlanOpti
       } else if (reason) {
         step.rejected.push_back({kernel.name, reason});
       } else if (chosen) {
-        step.rejected.push_back(
-            {kernel.name, std::string("fits, but ") + chosen->name + " is preferred"});
+        step.rejected.push_back({kernel.name, nullptr});
       } else {
         chosen = &kernel;
       }

@@ -8,6 +8,10 @@
 #include <thread>
 #include <utility>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 namespace lightkern {
 namespace {
 
@@ -167,6 +171,13 @@ std::vector<Step> lower_all(const LoweringContext& context, const std::vector<Fu
   return steps;
 }
 
+// What packing took and freed, which the allocator would keep.
+void give_back_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 // Throws if no op has a kernel of this name.
 void check_kernel_name(const std::string& name) {
   struct Search {
@@ -207,6 +218,7 @@ std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions&
     plan->steps.push_back(std::move(step));
   }
   plan->storage.settle();
+  give_back_memory();
   plan_memory(*plan);
   decide_sharing(*plan);
   return plan;

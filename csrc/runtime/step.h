@@ -17,7 +17,8 @@ struct StepIo {
 };
 
 struct Rejection {
-  std::string kernel, reason;
+  const char* kernel;
+  const char* reason;  // null: it fits, but the chosen one is preferred
 };
 
 // Immutable once planned; any number of sessions share it.
