@@ -51,11 +51,17 @@ inline Cut cut_ring(const Geometry& g, const Walk& walk, int block) {
   }
 }
 
-inline size_t ring_bytes(const Geometry& g, const Walk& walk, int block) {
-  const Cut cut = cut_ring(g, walk, block);
+inline size_t ring_bytes(const Geometry& g, const Cut& cut, const Walk& walk, int block) {
   return static_cast<size_t>(walk.slots * cut.blocks) *
          static_cast<size_t>(columns_read(g, cut.columns)) * static_cast<size_t>(block) * 2 *
          sizeof(int16_t);
+}
+
+// The ring, and behind it the outputs of a step that still have to go through a table.
+inline size_t scratch_for(const Geometry& g, const Walk& walk, int block) {
+  const Cut cut = cut_ring(g, walk, block);
+  return ring_bytes(g, cut, walk, block) +
+         static_cast<size_t>(walk.rows * cut.columns * cut.blocks * block);
 }
 
 // --- filling a row pair --------------------------------------------------------------------------
@@ -93,6 +99,7 @@ struct Group {
   int tail;  // channels of the last block
   int x0, x1, left, right;
   typename V::Vector* ring;  // [slots][blocks][width]
+  Act* aside;                // [rows of a step][x1 - x0][blocks][V::kBlock]
   int width;
 
   ptrdiff_t slot() const { return static_cast<ptrdiff_t>(blocks) * width; }

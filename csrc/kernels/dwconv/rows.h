@@ -189,20 +189,27 @@ struct RowKernels {
   Run one[kKinds], two[kKinds];
 };
 
-// What follows requantization, on values that have just been written and are still in the cache.
+// What follows requantization, on values that have just been written: those for a table lie aside,
+// in group.aside (reading them back from the output, whose lines are not in the first-level cache
+// yet, costs as much as the lookups).
 template <class V>
 void finish_rows(const Args& a, const Group<V>& group, const TableVec& table, int y0, int y1) {
   Epilogue add = *a.epilogue;
   add.table = nullptr;
+  const ptrdiff_t pitch = group.blocks * V::kBlock;
+  const int columns = group.x1 - group.x0;
   for (int y = y0; y < y1; ++y) {
-    for (int x = group.x0; x < group.x1; ++x) {
-      const ptrdiff_t pixel = static_cast<ptrdiff_t>(y) * a.geometry.ow + x;
-      Act* row = a.y + pixel * a.geometry.y_pixel_stride + group.c0;
-      if (a.epilogue->table)
-        lookup_row(row, row, static_cast<size_t>(group.channels()), table, a.epilogue->table);
-      if (a.residual)
-        apply_tail_row(row, a.residual + pixel * add.residual_stride + group.c0, group.channels(),
-                       add);
+    const ptrdiff_t pixel = static_cast<ptrdiff_t>(y) * a.geometry.ow + group.x0;
+    Act* row = a.y + pixel * a.geometry.y_pixel_stride + group.c0;
+    if (a.epilogue->table) {
+      lookup_rows(group.aside + (y - y0) * columns * pitch, pitch, row, a.geometry.y_pixel_stride,
+                  static_cast<size_t>(columns), static_cast<size_t>(group.channels()), table,
+                  a.epilogue->table);
+    }
+    for (int x = 0; a.residual && x < columns; ++x) {
+      apply_tail_row(row + x * a.geometry.y_pixel_stride,
+                     a.residual + (pixel + x) * add.residual_stride + group.c0, group.channels(),
+                     add);
     }
   }
 }
@@ -220,9 +227,9 @@ Tile<V> make_tile(const Args& a, const Walk& walk, const Group<V>& group) {
   t.packed_pairs = row_pairs(g.kh, walk.sets);
   t.packed_vectors = kHeader + g.kw * t.packed_pairs * walk.sets;
   t.clamp = load_byte_clamp(a.epilogue->clamp);
-  t.y_stride = g.y_pixel_stride;
-  t.y_row = g.ow * g.y_pixel_stride;
   t.columns = group.x1 - group.x0;
+  t.y_stride = a.epilogue->table ? group.blocks * V::kBlock : g.y_pixel_stride;
+  t.y_row = a.epilogue->table ? t.columns * t.y_stride : g.ow * g.y_pixel_stride;
   t.tail = group.tail;
   return t;
 }
@@ -251,7 +258,7 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
     t.ring = group.ring;
     t.packed = static_cast<const Vector*>(a.packed) +
                static_cast<ptrdiff_t>(group.c0 / V::kBlock) * t.packed_vectors;
-    t.y = a.y + y * t.y_row + group.x0 * t.y_stride + group.c0;
+    t.y = a.epilogue->table ? group.aside : a.y + y * t.y_row + group.x0 * t.y_stride + group.c0;
     const int couples = run[kCouple] ? group.whole() / 2 : 0;
     if (couples) run[kCouple](t, couples);
     run[kWhole](t, group.whole() - 2 * couples);
@@ -266,6 +273,7 @@ void walk_image(const Args& a, const Walk& walk, const RowKernels<V>& kernels) {
   const Cut cut = cut_ring(g, walk, V::kBlock);
   Group<V> group{};
   group.ring = reinterpret_cast<typename V::Vector*>(a.scratch);
+  group.aside = reinterpret_cast<Act*>(a.scratch + ring_bytes(g, cut, walk, V::kBlock));
   for (group.c0 = a.c_begin; group.c0 < a.c_end; group.c0 += group.blocks * V::kBlock) {
     const int channels = a.c_end - group.c0;
     group.blocks = smaller(cut.blocks, ceil_div(channels, V::kBlock));
@@ -308,12 +316,12 @@ const char* refuses(const Geometry& g, const Weights& weights) {
 
 template <class V, int kTaps, int kStride>
 size_t scratch_bytes(const Geometry& g) {
-  return ring_bytes(g, two_row_walk(kTaps, kStride), V::kBlock);
+  return scratch_for(g, two_row_walk(kTaps, kStride), V::kBlock);
 }
 
 template <class V>
 size_t scratch_bytes_any(const Geometry& g) {
-  return ring_bytes(g, row_walk(g), V::kBlock);
+  return scratch_for(g, row_walk(g), V::kBlock);
 }
 
 template <class V, int kSets>

@@ -254,6 +254,22 @@ template <class Wide, class Narrow, class One>
   }
 }
 
+// Rows of n bytes through a table, to other rows.
+[[maybe_unused]] static inline void lookup_rows(const Act* x, ptrdiff_t x_stride, Act* y,
+                                                ptrdiff_t y_stride, size_t rows, size_t n,
+                                                const TableVec& vec, const Act* table) {
+  for (; rows > 0; --rows, x += x_stride, y += y_stride) {
+    if (n < 32) {
+      lookup_row(x, y, n, vec, table);
+      continue;
+    }
+    for (size_t i = 0; i < n; i += 32) {  // the last vector overlaps the one before
+      const size_t at = i + 32 <= n ? i : n - 32;
+      store32(y + at, lookup32(load32(x + at), vec));
+    }
+  }
+}
+
 // n bytes through a table, in place; few of them are not worth a TableVec.
 [[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table,
                                                 const TableFit* fit) {

@@ -8,12 +8,8 @@ namespace lightkern::table {
 namespace {
 
 void run(const Args& args) {
-  const TableVec table = load_table(args.table, args.fit);
-  for (size_t row = 0; row < args.rows; ++row) {
-    const ptrdiff_t r = static_cast<ptrdiff_t>(row);
-    lookup_row(args.x + r * args.x_stride, args.y + r * args.y_stride, args.cols, table,
-               args.table);
-  }
+  lookup_rows(args.x, args.x_stride, args.y, args.y_stride, args.rows, args.cols,
+              load_table(args.table, args.fit), args.table);
 }
 
 constexpr Kernel kKernels[] = {{"table_s8_32_avx2", run}};
