@@ -44,8 +44,9 @@ template <bool half>
 // `tiles` tiles from column ix on to v [tiles][16][channels]. Two columns of a tile are those of
 // the next.
 template <bool half>
-void transform(const Lines& lines, int ix, int w, int32_t x_zero, int tiles, int channels,
+void transform(const Lines& all_lines, int ix, int w, int32_t x_zero, int tiles, int channels,
                int16_t* v) {
+  const Lines lines = all_lines;  // a copy, which no store can change
   const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(x_zero));
   __m256i first[4], second[4];
   load_column<half>(lines, ix, w, zero, first);
@@ -191,7 +192,16 @@ void requantize_row(const __m256i* sums, __m256 multiplier, const ByteClamp& cla
 // What a stretch of tiles of one block needs to know.
 struct Stretch {
   int block, oy, ox, tiles;
+  bool first;  // of those that this call computes with the same weights
 };
+
+// Brings the next panel into L2 while one is at work: a model's weights rarely stay there from run
+// to run. Nothing is read, so what follows the last panel may be anything.
+void prefetch(const std::byte* panel, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(panel + i), _MM_HINT_T1);
+  }
+}
 
 void transform_inputs(const Args& a, const Stretch& s, int16_t* v) {
   const Geometry& g = a.geometry;
@@ -251,6 +261,7 @@ void run_stretch(const Args& a, const Stretch& s, const ByteClamp& clamp) {
     if (group >= g.groups) break;
     const std::byte* packed = a.packed + static_cast<size_t>(group * panels) * l.panel_bytes;
     for (int p = 0; p < panels; ++p, packed += l.panel_bytes) {
+      if (s.first) prefetch(packed + l.panel_bytes, l.panel_bytes);
       const __m256i* u = reinterpret_cast<const __m256i*>(packed);
       const auto multiply_panel =
           l.channels == kTile.inputs && pairs == 4   ? multiply_row<Known<kTile.inputs, 4>>
@@ -276,7 +287,7 @@ void run(const Args& a) {
     for (int pair = a.pair_begin; pair < a.pair_end; ++pair) {
       for (int t = 0; t < tiles; t += a.layout.chunk) {
         const int count = tiles - t < a.layout.chunk ? tiles - t : a.layout.chunk;
-        run_stretch(a, {block, 2 * pair, 2 * t, count}, clamp);
+        run_stretch(a, {block, 2 * pair, 2 * t, count, pair == a.pair_begin && t == 0}, clamp);
       }
     }
   }

@@ -7,7 +7,8 @@
 namespace lightkern {
 namespace {
 
-// A unit is a band of pairs of output rows of one block of groups; blocks run fastest.
+// A unit is a band of pairs of output rows of one block of groups; bands run fastest, while the
+// weights of the block are in L1.
 struct State {
   const winograd::Kernel* kernel;
   winograd::Args args;
@@ -23,10 +24,9 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
   args.y = io.write;
   args.residual = s.epilogue.residual(io);
   args.scratch = scratch;
-  const size_t blocks = static_cast<size_t>(s.args.layout.blocks);
   for (; begin < end; ++begin) {
-    const size_t band = begin / blocks;
-    args.block_begin = static_cast<int>(begin % blocks);
+    const size_t band = begin % s.bands.units;
+    args.block_begin = static_cast<int>(begin / s.bands.units);
     args.block_end = args.block_begin + 1;
     args.pair_begin = static_cast<int>(s.bands.first(band));
     args.pair_end = static_cast<int>(s.bands.last(band + 1));
@@ -117,7 +117,7 @@ Step lower_winograd(const LoweringContext& context, const Fused& fused, const Co
   args.epilogue = &state->epilogue.values;
   const double pair_macs =
       2.0 * g.ow * args.layout.groups_per_block * g.ocg * static_cast<double>(window.depth());
-  state->bands = split_work(static_cast<size_t>(args.layout.pairs), pair_macs, 60000);
+  state->bands = split_work(static_cast<size_t>(args.layout.pairs), pair_macs, 250000);
 
   step.macs = window.macs();
   step.packed_bytes = state->packed.size();
