@@ -137,6 +137,7 @@ def test_where_it_is_preferred() -> None:
     assert chosen(14, 64, 8) == chosen(28, 64, 1) == chosen(7, 64, 8, weight="max") == has_kernel
     assert not chosen(7, 64, 8), "a quarter of the tiles lies outside, and gemm needs no further steps"
     assert not chosen(3, 64, 8, weight="max"), "7 of 16 outputs lie outside"
+    assert not chosen(14, 64, 1), "a small image for so many weights"
     assert not chosen(14, 64, 8, stride=2)
     assert not chosen(14, 64, 8, kernel=5)
     assert not chosen(14, 64, 16), "groups of 4"

@@ -108,10 +108,10 @@ template <int tiles>
 // A row of four positions: its part in the left and in the right outputs.
 template <int tiles>
 [[gnu::always_inline]] inline void multiply_positions(const int16_t* v, int channels, int pairs,
-                                                      const __m256i* u, __m256i bias,
-                                                      __m256i* left_sums, __m256i* right_sums) {
+                                                      const __m256i* u, __m256i* left_sums,
+                                                      __m256i* right_sums) {
   __m256i left[tiles], right[tiles], middle[tiles];
-  for (int t = 0; t < tiles; ++t) left[t] = _mm256_setzero_si256(), right[t] = bias;
+  for (int t = 0; t < tiles; ++t) left[t] = right[t] = _mm256_setzero_si256();
   multiply_position<tiles>(v, channels, pairs, u, left);
   multiply_position<tiles>(v + channels, channels, pairs, u + pairs, right);
   for (int t = 0; t < tiles; ++t) {
@@ -134,18 +134,17 @@ template <int tiles, class K>
                                 __m256i* upper, __m256i* lower) {
   if (K::kPairs) pairs = K::kPairs;
   if (K::kChannels) channels = K::kChannels;
-  // Position (1, 1) has a part in all four outputs: it brings the bias.
-  const __m256i zero = _mm256_setzero_si256();
-  const __m256i bias[4] = {zero, _mm256_load_si256(u + kPositions * pairs), zero, zero};
+  const __m256i bias = _mm256_load_si256(u + kPositions * pairs);
   __m256i sums[4][2 * tiles];
 #pragma GCC unroll 1
   for (int i = 0; i < 4; ++i, v += 4 * channels, u += 4 * pairs) {
-    multiply_positions<tiles>(v, channels, pairs, u, bias[i], sums[i], sums[i] + tiles);
+    multiply_positions<tiles>(v, channels, pairs, u, sums[i], sums[i] + tiles);
   }
   for (int t = 0; t < tiles; ++t) {
     for (int side = 0; side < 2; ++side) {
       const int from = side * tiles + t, to = 2 * t + side;
-      const __m256i second = sums[1][from], third = sums[2][from];
+      // The second row of positions has a part in both rows of outputs: it brings the bias.
+      const __m256i second = add(sums[1][from], bias), third = sums[2][from];
       upper[to] = add(sums[0][from], add(second, third));
       lower[to] = add(sums[3][from], sub(second, third));
     }
@@ -284,9 +283,10 @@ void run(const Args& a) {
   const int tiles = (a.geometry.ow + 1) / 2;
   const ByteClamp clamp = load_byte_clamp(a.epilogue->clamp);
   for (int block = a.block_begin; block < a.block_end; ++block) {
-    for (int pair = a.pair_begin; pair < a.pair_end; ++pair) {
-      for (int t = 0; t < tiles; t += a.layout.chunk) {
-        const int count = tiles - t < a.layout.chunk ? tiles - t : a.layout.chunk;
+    // Down the image, since a pair of rows shares two lines of inputs with the next.
+    for (int t = 0; t < tiles; t += a.layout.chunk) {
+      const int count = tiles - t < a.layout.chunk ? tiles - t : a.layout.chunk;
+      for (int pair = a.pair_begin; pair < a.pair_end; ++pair) {
         run_stretch(a, {block, 2 * pair, 2 * t, count, pair == a.pair_begin && t == 0}, clamp);
       }
     }
