@@ -30,7 +30,7 @@ def test_random_cases(isa, case):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("parts", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 5, 8, 11])
 @pytest.mark.parametrize("gap", [0, 7])
 def test_every_channel_count(kernel, parts, gap):
     if not fits(kernel, parts):
