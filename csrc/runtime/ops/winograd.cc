@@ -13,7 +13,6 @@ struct State {
   const winograd::Kernel* kernel;
   winograd::Args args;
   FusedEpilogue epilogue;
-  Buffer packed;
   Split bands;
 };
 
@@ -110,18 +109,18 @@ Step lower_winograd(const LoweringContext& context, const Fused& fused, const Co
   const winograd::Tile& tile = state->kernel->tile;
   args.layout = winograd::make_layout(tile, g);
   args.bounded = winograd::is_bounded(g, weights);
-  state->packed = Buffer(winograd::packed_bytes(tile, g), context.options.guard);
-  winograd::pack(tile, g, weights, state->packed.as<std::byte>());
+  step.packed_bytes = winograd::packed_bytes(tile, g);
+  std::byte* packed = context.storage.take(step.packed_bytes);
+  winograd::pack(tile, g, weights, packed);
 
   state->epilogue = FusedEpilogue(context, fused);
-  args.packed = state->packed.as<std::byte>();
+  args.packed = packed;
   args.epilogue = &state->epilogue.values;
   const double pair_macs =
       2.0 * g.ow * args.layout.groups_per_block * g.ocg * static_cast<double>(window.depth());
   state->bands = split_work(static_cast<size_t>(args.layout.pairs), pair_macs, 250000);
 
   step.macs = window.macs();
-  step.packed_bytes = state->packed.size();
   step.units = static_cast<size_t>(args.layout.blocks) * state->bands.units;
   step.scratch = winograd::scratch_bytes(tile, g);
   step.state = state;
