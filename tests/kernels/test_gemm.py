@@ -55,6 +55,19 @@ def test_rows_and_channels(kernel: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+def test_many_panels(kernel: str) -> None:
+    """So many panels that a kernel may copy its rows first: even and odd numbers of rows and steps, views, threads."""
+    rng = np.random.default_rng(11)
+    mr, nr, kr = tile_of(kernel)
+    for m, k in itertools.product([mr, mr + 1, 2 * mr - 1, 3 * mr + 2], [kr, 2 * kr + 3, 5 * kr - 1, 6 * kr]):
+        net = Net(rng)
+        x = net.input((1, m, k + 5))
+        part = net.move("slice", [x], {"axis": 2, "begin": 2, "end": 2 + k}) if m % 2 else x
+        model = net.model(net.conv2d(part, 3 * nr - 3))
+        check(model, inputs(model, rng), kernel=kernel, threads=1 + m % 2)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_depth(kernel: str, weight: str) -> None:
     """Every depth up to several steps, pointwise, with weights at their limits."""

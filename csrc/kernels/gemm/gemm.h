@@ -64,6 +64,7 @@ struct Panel {
 struct Args {
   const Act* a;        // [m] rows
   ptrdiff_t a_stride;  // bytes between rows
+  bool paired;         // rows are as Kernel::pair_rows left them; a_stride is between pairs
   size_t m;            // >= 1
   const Panel* panel;
   Act* y;               // [m][n]
@@ -78,6 +79,12 @@ struct Kernel {
   WeightFormat format;
   PairRule pairs;
   void (*run)(const Args&);
+  // Null, or: copies `m` rows of `k` inputs to where the kernel reads them with less effort, in
+  // pairs {kr inputs of one row, kr of the other, the next kr of the one, ...}; the last pair may
+  // hold but one row, and the last step of a row fewer inputs. Pairs are `to_stride` bytes apart,
+  // >= 2 * k rounded up to kr.
+  void (*pair_rows)(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to,
+                    ptrdiff_t to_stride) = nullptr;
 };
 
 LIGHTKERN_DECLARE_REGISTRY(Kernel)

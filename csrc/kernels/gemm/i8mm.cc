@@ -2,11 +2,10 @@
 // each of two channels, into a block of 2x2 sums.
 //
 // Ceiling: two smmla of 32 MAC per cycle on Neoverse N2. Sixteen inputs of 6 rows against 16
-// channels take 48 smmla, 6 loads of rows, 6 zips that bring the eights of two rows together, 8
-// loads of weight pairs; 24 blocks, the rows' 6 vectors and 2 weights are all 32 registers. A wider
-// tile would zip less (one zip is for as many smmla as the tile has pairs of channels), but no
-// other has that many blocks and still ends in whole stores. Exact for all weights: products are
-// summed in 32 bits.
+// channels take 48 smmla and 8 loads of weight pairs; 24 blocks, the rows' 6 vectors and 2 weights
+// are all 32 registers. Rows that lie apart take 6 loads and 6 zips that bring the eights of two
+// rows together; rows that many panels read are zipped once (pair_rows), and take 3 loads of pairs.
+// Exact for all weights: products are summed in 32 bits.
 // All 32 registers are in use: scheduling before they are given out makes GCC 12 spill.
 #if !defined(__clang__)
 #pragma GCC optimize("no-schedule-insns")
@@ -99,24 +98,32 @@ template <int rows, int width>
 struct Steps {
   explicit Steps(const Panel& p)
       : weights(p.weights),
+        twos(p.weights + static_cast<ptrdiff_t>(p.steps / 2 * 2 * p.width * kDepth)),
         lead(static_cast<ptrdiff_t>(p.lead / 2 * 2 * kDepth)),
         rest(p.offsets + p.lead / 2 * 2),
-        end(p.offsets + p.steps) {}
+        end(p.offsets + p.steps),
+        odd(p.steps % 2) {}
 
-  const int8_t* weights;
-  ptrdiff_t lead;  // bytes of a row that adjoin, from its start on
+  const int8_t *weights, *twos;  // twos: behind all steps but an odd last one
+  ptrdiff_t lead;                // bytes of a row that adjoin, from its start on
   const int32_t *rest, *end;
+  bool odd;
 };
 
 template <int rows, int width>
-[[gnu::always_inline]] inline void accumulate(const Steps& steps, const Channels<width>& channels,
-                                              Blocks<rows, width>& t) {
+[[gnu::always_inline]] inline void start(Blocks<rows, width>& t, const Channels<width>& channels,
+                                         const Steps& steps) {
 #pragma GCC unroll 8
   for (int c = 0; c < width / 2; ++c) {
 #pragma GCC unroll 8
     for (int p = 0; p < t.kPairs; ++p) t.block[p][c] = channels.bias[c];
   }
   t.w = steps.weights;
+}
+
+// Rows that lie apart.
+template <int rows, int width>
+[[gnu::always_inline]] inline void multiply_rows(const Steps& steps, Blocks<rows, width>& t) {
   const ptrdiff_t lead = steps.lead;  // load_weights reads, as far as compilers know, all memory
   for (ptrdiff_t k = 0; k != lead; k += 2 * kDepth) multiply_two(t, k);
   const int32_t *offset = steps.rest, *const end = steps.end;
@@ -129,6 +136,24 @@ template <int rows, int width>
       ++offset;
     }
   }
+}
+
+// Rows in pairs, each at the even one of row[], which moves on.
+template <int rows, int width>
+[[gnu::always_inline]] inline void multiply_pairs(const Steps& steps, Blocks<rows, width>& t) {
+  constexpr int pairs = Blocks<rows, width>::kPairs;
+  const int8_t* const twos = steps.twos;
+  int8x16_t x0[pairs], x1[pairs];
+  while (t.w != twos) {
+#pragma GCC unroll 8
+    for (int p = 0; p < pairs; ++p) load_weights(t.row[2 * p], x0[p], x1[p]);
+    multiply(t, x0);
+    multiply(t, x1);
+  }
+  if (!steps.odd) return;
+#pragma GCC unroll 8
+  for (int p = 0; p < pairs; ++p) x0[p] = vld1q_s8(t.row[2 * p]);
+  multiply(t, x0);
 }
 
 // Eight channels of two rows as 16 bytes {00, 01, 10, 11, 02, 03, ...}.
@@ -179,16 +204,23 @@ template <bool plain, int rows, int width>
 struct Matrix {
   template <int rows, int vectors>
   [[gnu::noinline]] static void run(const Context& c, const Args& args, size_t first, size_t last) {
-    const Act* a = args.a + static_cast<ptrdiff_t>(first) * args.a_stride;
+    const Act* a = args.a + static_cast<ptrdiff_t>(args.paired ? first / 2 : first) * args.a_stride;
     Act* y = args.y + static_cast<ptrdiff_t>(first) * args.y_stride;
     const Steps steps(c.panel);
     const Channels<4 * vectors> channels(c.panel);
     for (; first != last; first += rows) {
       Blocks<rows, 4 * vectors> t;
+      start(t, channels, steps);
+      if (args.paired) {
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r, a += args.a_stride) t.row[r] = a;
-      if constexpr (rows % 2) t.row[rows] = t.row[rows - 1];
-      accumulate(steps, channels, t);
+        for (int p = 0; p < t.kPairs; ++p, a += args.a_stride) t.row[2 * p] = a;
+        multiply_pairs(steps, t);
+      } else {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r, a += args.a_stride) t.row[r] = a;
+        if constexpr (rows % 2) t.row[rows] = t.row[rows - 1];
+        multiply_rows(steps, t);
+      }
       if (c.plain) {
         store_blocks<true>(c, channels, y, args.y_stride, t);
       } else {
@@ -207,8 +239,28 @@ void run(const Args& args) {
   }
 }
 
+// Kernel::pair_rows.
+void pair_rows(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to, ptrdiff_t to_stride) {
+  for (size_t first = 0; first < m; first += 2, a += 2 * a_stride, to += to_stride) {
+    const Act *even = a, *odd = first + 1 < m ? a + a_stride : a;
+    Act* pair = to;
+    size_t i = 0;
+    for (; i + 2 * kDepth <= k; i += 2 * kDepth, pair += 4 * kDepth) {
+      const int64x2_t x0 = vreinterpretq_s64_s8(vld1q_s8(even + i));
+      const int64x2_t x1 = vreinterpretq_s64_s8(vld1q_s8(odd + i));
+      vst1q_s8(pair, vreinterpretq_s8_s64(vzip1q_s64(x0, x1)));
+      vst1q_s8(pair + 2 * kDepth, vreinterpretq_s8_s64(vzip2q_s64(x0, x1)));
+    }
+    for (; i < k; i += kDepth, pair += 2 * kDepth) {
+      const size_t count = k - i < kDepth ? k - i : kDepth;
+      std::memcpy(pair, even + i, count);
+      std::memcpy(pair + kDepth, odd + i, count);
+    }
+  }
+}
+
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_6x16c8_i8mm", {6, 16, 8, 8}, WeightFormat::kDense, PairRule::kAny, run},
+    {"gemm_s8_6x16c8_i8mm", {6, 16, 8, 8}, WeightFormat::kDense, PairRule::kAny, run, pair_rows},
 };
 
 }  // namespace

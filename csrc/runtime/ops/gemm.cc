@@ -26,6 +26,7 @@ struct State {
   ptrdiff_t pixel, pitch;  // bytes between pixels and between lines of those
   ptrdiff_t gathered;  // bytes between windows that are copied out, behind the lines; 0: none is
   size_t line_bytes;   // of scratch
+  ptrdiff_t paired;    // bytes between pairs of rows in scratch (Kernel::pair_rows); 0: none are
   std::vector<gemm::Packed> weights;  // per group
   FusedEpilogue epilogue;
   Act x_zero;
@@ -143,6 +144,7 @@ void multiply(const State& s, const Block& b, size_t group, const Windows& windo
   const ConvWindow& w = s.window;
   gemm::Args args{};
   args.a_stride = windows.pixel;
+  args.paired = s.paired > 0;
   args.m = b.x1 - b.x0;
   size_t lines = b.y1 - b.y0;
   if (s.gathered && s.pixels.units == 1) args.m *= lines, lines = 1;  // nothing lies between
@@ -177,7 +179,14 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
       windows = {lines + s.line_bytes, s.gathered,
                  static_cast<ptrdiff_t>(b.x1 - b.x0) * s.gathered};
     }
-    if (!s.copies) {
+    if (s.paired) {
+      windows.pixel = s.paired;
+      if (unit == begin || !b.same_windows(copied)) {
+        s.kernel->pair_rows(x + static_cast<ptrdiff_t>(b.x0) * s.pixel, s.pixel, b.x1 - b.x0,
+                            w.depth(), lines, s.paired);
+        copied = b;
+      }
+    } else if (!s.copies) {
       windows.first = x + static_cast<ptrdiff_t>(b.y0) * windows.line +
                       static_cast<ptrdiff_t>(b.x0) * windows.pixel;
     } else if (unit == begin || !b.same_windows(copied)) {
@@ -221,6 +230,13 @@ bool worth_gathering(const ConvWindow& w, size_t kr) {
          steps(w.depth()) < static_cast<size_t>(w.kh) * steps(length);
 }
 
+// Whether so many panels read the rows of a pointwise layer that a copy of them pays.
+bool worth_pairing(const State& s, size_t panels_per_group) {
+  const ConvWindow& w = s.window;
+  return s.kernel->pair_rows && !s.copies && w.groups == 1 && w.kh == 1 && w.kw == 1 && w.oh == 1 &&
+         w.sw == 1 && w.ow >= s.kernel->tile.mr && panels_per_group >= 3;
+}
+
 // Cuts the output into blocks whose inputs stay in cache, and into enough units for several
 // threads.
 void split(State& s, size_t panels_per_group) {
@@ -255,7 +271,7 @@ void split(State& s, size_t panels_per_group) {
   const double input_bytes = static_cast<double>(oh * ow) * static_cast<double>(bytes_per_pixel);
   const double weight_bytes =
       static_cast<double>(panels_per_group * nr) * static_cast<double>(w.depth());
-  s.panels_outermost = !s.copies && weight_bytes > input_bytes;
+  s.panels_outermost = !s.copies && !s.paired && weight_bytes > input_bytes;
 }
 
 void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node) {
@@ -276,7 +292,7 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
                               context.in(node, 0).zero_point,
                               s.gathered ? std::vector<gemm::Segment>{{0, static_cast<int32_t>(k)}}
                                          : segments_of(w, s.pixel, s.pitch * (s.copies ? 1 : w.dh)),
-                              s.copies};
+                              s.copies || s.paired};
     s.weights.push_back(gemm::pack(source, s.kernel->tile, pairs, context.storage));
   }
 }
@@ -310,7 +326,11 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
   s.copies = gathers || sees_padding(window) || segments_of(window, s.pixel, 0)[0].length < tile.kr;
   s.groups = split_work(static_cast<size_t>(window.groups), window.icg,
                         s.copies ? static_cast<double>(kCopiedChannels) : 1);
-  split(s, static_cast<size_t>((window.ocg + tile.nr - 1) / tile.nr));
+  const size_t panels = static_cast<size_t>((window.ocg + tile.nr - 1) / tile.nr);
+  if (worth_pairing(s, panels))
+    s.paired = static_cast<ptrdiff_t>(2 * ((window.depth() + kr - 1) / kr * kr));
+  split(s, panels);
+  if (s.paired) step.scratch = (s.pixels.per_unit + 1) / 2 * static_cast<size_t>(s.paired);
   if (s.copies) {
     const ptrdiff_t columns = static_cast<ptrdiff_t>(s.pixels.per_unit - 1) * window.sw +
                               static_cast<ptrdiff_t>(window.kw - 1) * window.dw + 1;
