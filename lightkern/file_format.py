@@ -7,6 +7,7 @@ in one metadata key. Nothing that was read is used before it was checked: types 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import mmap
 import os
@@ -127,8 +128,6 @@ def _codec(node: Node, key: str, ops: Mapping[str, OpRule]) -> WeightCodec | Non
 def _write(
     kind: str, network: Model | Graph, tensors: Mapping[str, Array], path: Pathlike, extra: dict[str, Any]
 ) -> None:
-    import json
-
     from safetensors.numpy import save as serialize
 
     from .atomic_file import replace_file

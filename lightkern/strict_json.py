@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import reprlib
+from typing import Any, NoReturn
 
-from . import _core
 from .errors import FormatError
 
 __all__ = ["MAX_DEPTH", "parse_json"]
@@ -14,19 +15,64 @@ MAX_DEPTH = 32
 
 
 def parse_json(text: str) -> Any:
-    """JSON without duplicate keys, non-finite or huge numbers, lone surrogates, and nested at most `MAX_DEPTH` deep.
+    """JSON without duplicate keys, non-finite or huge numbers, lone surrogates, and nested at most `MAX_DEPTH` deep."""
 
-    In C++ (``csrc/bindings/json.cc``): importing and running the standard library's takes a tenth of a start-up.
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            seen: set[str] = set()
+            twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise FormatError(f"JSON: keys must be unique, got {reprlib.repr(twice)} twice")
+        return result
 
-    Raises
-    ------
-    FormatError
-        The message names the rule and the place or the value that breaks it.
-    """
+    def integer(digits: str) -> int:
+        if len(digits) > 20:
+            raise FormatError(f"JSON: integers have at most 20 digits, got {reprlib.repr(digits)}")
+        return int(digits)
+
+    def real(digits: str) -> float:
+        value = float(digits)
+        if value - value != 0:
+            raise FormatError(f"JSON: numbers must be finite, got {reprlib.repr(digits)}")
+        return value
+
+    def constant(word: str) -> NoReturn:
+        raise FormatError(f"JSON: numbers must be finite, got {reprlib.repr(word)}")
+
     try:
-        return _core.parse_json(text, MAX_DEPTH)
-    except UnicodeEncodeError as error:
-        half = error.object[error.start : error.end]
-        raise FormatError(f"JSON: strings must not hold half of a surrogate pair, got {half!r}") from None
-    except ValueError as error:
+        value = json.loads(text, object_pairs_hook=pairs, parse_int=integer, parse_float=real, parse_constant=constant)
+    except json.JSONDecodeError as error:
         raise FormatError(f"JSON: {error}") from None
+    except RecursionError:
+        raise FormatError(f"JSON: nested deeper than {MAX_DEPTH}") from None
+    levels = _levels(value)
+    if "\\u" in text or not text.isascii():  # else no string can hold anything but ASCII
+        _check_strings(levels)
+    return value
+
+
+def _levels(value: Any) -> list[list[Any]]:
+    """All values by their depth: the value itself, what it holds, what that holds, ..."""
+    levels = [[value]]
+    while deeper := [
+        item
+        for outer in levels[-1]
+        if type(outer) is dict or type(outer) is list
+        for item in (outer.values() if type(outer) is dict else outer)
+    ]:
+        if len(levels) > MAX_DEPTH:
+            raise FormatError(f"JSON: nested deeper than {MAX_DEPTH}")
+        levels.append(deeper)
+    return levels
+
+
+def _check_strings(levels: list[list[Any]]) -> None:
+    for level in levels:
+        for value in level:
+            for text in (value,) if isinstance(value, str) else value if isinstance(value, dict) else ():
+                try:
+                    text.encode()
+                except UnicodeEncodeError:
+                    raise FormatError(
+                        f"JSON: strings must not hold half of a surrogate pair, got {reprlib.repr(text)}"
+                    ) from None

@@ -1,6 +1,5 @@
-// The extension module lightkern._core. With json.cc the only code that includes pybind11. It
-// converts, checks dtype, shape and contiguity, and releases the GIL; every rule of the format
-// lives in Python.
+// The extension module lightkern._core: the only code that includes pybind11. It converts, checks
+// dtype, shape and contiguity, and releases the GIL; every rule of the format lives in Python.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -8,7 +7,6 @@
 #include <utility>
 
 #include "base/cpu.h"
-#include "bindings/json.h"
 #include "kernels/registry.h"
 #include "runtime/plan.h"
 #include "runtime/session.h"
@@ -173,8 +171,6 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "Kernels, plans and sessions of lightkern.";
   m.attr("__version__") = LIGHTKERN_VERSION;
   m.def("isa_levels", &level_names, "ISA levels that this CPU has, best first.");
-  m.def("parse_json", &parse_json, py::arg("text"), py::arg("most_depth"),
-        "JSON, strictly; ValueError for anything else.");
   m.def("kernels", &list_kernels, "All compiled kernels: (op, isa, name).");
 
   py::class_<PlanHandle>(m, "Plan")
