@@ -161,6 +161,22 @@ def test_units(isa: str, k: int, stride: int) -> None:
         assert_array_equal(Session(model, isa=isa, threads=threads).run(x), expected)
 
 
+@pytest.mark.parametrize(("kernel", "k", "stride"), CASES)
+def test_ties(kernel: str, k: int, stride: int) -> None:
+    """Results halfway between two integers go to the even one, whatever the zero point: many do where scales are powers
+    of two."""
+    rng = np.random.default_rng(13)
+    for zero_point, c in [(-128, 16), (-127, 24), (4, 40)]:
+        net = Net(rng, Style(clamp="none", weight="safe"))
+        x = net.input((2 * stride + 1, 9, c), quant=Quant(1.0, 7))
+        window: dict[str, Any] = {"kernel": (k, k), "stride": (stride, stride), "padding": (k // 2,) * 4}
+        y = net.conv2d(x, c, groups=c, **window)
+        net.nodes[-1].params["weight_scale"] = np.exp2(rng.integers(-9, -5, c)).astype(np.float32)
+        net.quants[y] = Quant(1.0, zero_point)
+        model = net.model(y)
+        check(model, inputs(model, rng), kernel=kernel)
+
+
 def test_results_beyond_32_bits() -> None:
     """Where a result could exceed int32 before it is clamped, kernels that clamp afterwards must refuse."""
     rng = np.random.default_rng(6)

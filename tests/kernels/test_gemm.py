@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 from strategies import channels, one_node_models, styles, windows
 
 from lightkern import _core, reference
-from lightkern.model import Model
+from lightkern.model import Model, Quant
 from lightkern.session import Session
 
 KERNELS = [name for op, isa, name in _core.kernels() if op == "gemm" and isa in _core.isa_levels()]
@@ -45,12 +45,12 @@ def check(model: Model, x: Any, **options: Any) -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_rows_and_channels(kernel: str) -> None:
-    """Every number of rows and of output channels around the tiles."""
+    """Every number of rows and of output channels around the tiles, whole steps or not."""
     rng = np.random.default_rng(1)
     mr, nr, kr = tile_of(kernel)
     for m, n in thinned(itertools.product(range(1, 2 * mr + 2), range(1, 2 * nr + 2)), 4):
         net = Net(rng)
-        model = net.model(net.linear(net.input((m, 3 * kr + 1)), n))
+        model = net.model(net.linear(net.input((m, 3 * kr + m % 2)), n))
         check(model, inputs(model, rng), kernel=kernel)
 
 
@@ -136,6 +136,22 @@ def test_four_products_in_16_bits(kernel: str, x: str) -> None:
         net.nodes[-1].params["weight"] = rng.choice(values, (17, k)).astype(np.int8)
         model = net.model(name)
         check(model, inputs(model, rng, x), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("zero_point", [-128, -127, 3])
+def test_ties(kernel: str, zero_point: int) -> None:
+    """Results halfway between two integers go to the even one, whatever the zero point: many do where scales are powers
+    of two."""
+    rng = np.random.default_rng(13)
+    mr, nr, _ = tile_of(kernel)
+    for m, n in [(2 * mr + 1, nr), (mr, 2 * nr - 1)]:
+        net = Net(rng, Style(clamp="none", weight="safe"))
+        name = net.linear(net.input((m, 48), quant=Quant(1.0, 7)), n)
+        net.nodes[-1].params["weight_scale"] = np.exp2(rng.integers(-10, -6, n)).astype(np.float32)
+        net.quants[name] = Quant(1.0, zero_point)
+        model = net.model(name)
+        check(model, inputs(model, rng), kernel=kernel)
 
 
 WINDOWS: list[dict[str, Any]] = [

@@ -26,6 +26,7 @@ struct Args {
   const Act* residual;  // null, or shaped like y, with epilogue.residual_stride between pixels
   const void* packed;   // all channel blocks, as Kernel::pack wrote them
   int32_t x_zero;       // zero point of x, memory domain: the value of padding
+  bool fits16;          // results_below(geometry, weights, 32000)
   const Epilogue* epilogue;
   std::byte* scratch;  // Kernel::scratch_bytes(geometry) bytes, 64-byte aligned
   int c_begin, c_end, y_begin, y_end;
@@ -64,9 +65,9 @@ LIGHTKERN_DECLARE_REGISTRY(Kernel)
 // Pairs of image rows that an output row (with two sets: two output rows) needs.
 constexpr int row_pairs(int kh, int sets) { return (kh + sets) / 2; }
 
-// Whether |acc * multiplier| stays below 2^31 whatever the input: then results may be clamped after
-// their conversion to integers. Only absurd multipliers fail.
-bool products_fit_int32(const Geometry&, const Weights&);
+// Whether |acc * multiplier| stays below `limit` whatever the input: then results may be clamped
+// after their conversion to integers of that range. Only absurd multipliers fail at 32000.
+bool results_below(const Geometry&, const Weights&, double limit);
 
 size_t row_pair_block_bytes(const Geometry&, int block, int sets);
 size_t row_pair_bytes(const Geometry&, int block, int sets);  // of all blocks

@@ -2,8 +2,8 @@
 // of a column; at stride 1 the same quads serve two output rows.
 //
 // Exact for any weights: sdot sums in 32 bits. 3x3 takes 12 sdot per 16 outputs, of which three
-// quarters of the products count; at stride 1, 49 instructions per 16 outputs with loads and
-// requantization (22 of them), and 19 to interleave 16 channels of a column of four rows.
+// quarters of the products count. st4 interleaves while it stores: a column of four rows of 16
+// channels takes 5 instructions.
 #include "kernels/dwconv/dwconv.h"
 #include "kernels/dwconv/neon.inc"
 
@@ -15,12 +15,12 @@ constexpr int sets_of(int stride) { return stride == 1 ? 2 : 1; }
 
 // A step of one block: quads of rows, and what to make of them.
 struct Step {
-  const int8_t* quads;      // [quads][width][vectors][4 channels][4 rows]
+  const int8_t* quads;      // [quads][width][4 * vectors channels][4 rows]
   ptrdiff_t quad;           // bytes of one of them
   const int32_t* bias;      // [16]
   const float* multiplier;  // [16]
-  const int8_t* weights;    // [4][quads][kw][sets][4 channels][4 rows]
-  ByteClamp clamp;
+  const int8_t* weights;    // [quads][kw][sets][16 channels][4 rows]
+  Output output;
   Act* y;
   ptrdiff_t y_stride, y_row;
   int valid;
@@ -28,44 +28,58 @@ struct Step {
 
 // --- interleaving --------------------------------------------------------------------------------
 
-// Bytes of four rows, 16 channels, to four registers of four channels.
-inline int8x16x4_t interleave(int8x16_t a, int8x16_t b, int8x16_t c, int8x16_t d) {
-  const auto pairs = [](int8x16_t even, int8x16_t odd) {
-    return int16x8x2_t{
-        {vreinterpretq_s16_s8(vzip1q_s8(even, odd)), vreinterpretq_s16_s8(vzip2q_s8(even, odd))}};
-  };
-  const int16x8x2_t ab = pairs(a, b), cd = pairs(c, d);
-  return {{vreinterpretq_s8_s16(vzip1q_s16(ab.val[0], cd.val[0])),
-           vreinterpretq_s8_s16(vzip2q_s16(ab.val[0], cd.val[0])),
-           vreinterpretq_s8_s16(vzip1q_s16(ab.val[1], cd.val[1])),
-           vreinterpretq_s8_s16(vzip2q_s16(ab.val[1], cd.val[1]))}};
-}
-
 // A row of the image, or of padding: then the stride is 0.
 struct Line {
   const Act* pixel;
   ptrdiff_t stride;
 };
 
-// The 16 bytes at a line's pixel; then on to the next pixel, in the same instruction, which GCC
-// does not find.
-inline int8x16_t take16(Line& line) {
-  int8x16_t bytes;
-  __asm__("ld1 {%0.16b}, [%1], %2" : "=w"(bytes), "+r"(line.pixel) : "r"(line.stride) : "memory");
-  return bytes;
+// n >= 1 pixels of four rows to `to` [n][channels][4]: 16 channels, or 8. In words of the machine,
+// because GCC 12 moves registers to where st4 wants them, and addresses beside the loads.
+#define FILL(bytes, lanes)                                                             \
+  __asm__ volatile(                                                                    \
+      "1:\n\t"                                                                         \
+      "ld1 {v0." lanes                                                                 \
+      "}, [%[a]], %[a_stride]\n\t"                                                     \
+      "ld1 {v1." lanes                                                                 \
+      "}, [%[b]], %[b_stride]\n\t"                                                     \
+      "ld1 {v2." lanes                                                                 \
+      "}, [%[c]], %[c_stride]\n\t"                                                     \
+      "ld1 {v3." lanes                                                                 \
+      "}, [%[d]], %[d_stride]\n\t"                                                     \
+      "subs %w[n], %w[n], #1\n\t"                                                      \
+      "st4 {v0." lanes " - v3." lanes "}, [%[to]], #" bytes                            \
+      "\n\t"                                                                           \
+      "b.ne 1b"                                                                        \
+      : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [to] "+r"(to), [n] "+r"(n) \
+      : [a_stride] "r"(line[0].stride), [b_stride] "r"(line[1].stride),                \
+        [c_stride] "r"(line[2].stride), [d_stride] "r"(line[3].stride)                 \
+      : "v0", "v1", "v2", "v3", "cc", "memory")
+template <int vectors>
+inline void fill_quads(const Line (&line)[4], int n, int8_t* to) {
+  const Act *a = line[0].pixel, *b = line[1].pixel, *c = line[2].pixel, *d = line[3].pixel;
+  if constexpr (vectors == 4) {
+    FILL("64", "16b");
+  } else {
+    FILL("32", "8b");
+  }
 }
+#undef FILL
 
-// n pixels of four rows to `to` [n][vectors][16].
-template <int vectors, class Take>
-inline void fill_quads(Line (&line)[4], int n, int8_t* to, Take take) {
-  for (const int8_t* const end = to + n * vectors * 16; to != end; to += vectors * 16) {
-    const int8x16_t a = take(line[0]), b = take(line[1]), c = take(line[2]), d = take(line[3]);
-    const int8x16x4_t quads = interleave(a, b, c, d);
+// The same for `valid` channels, other than 4 * vectors.
+template <int vectors>
+inline void fill_some(const Line (&line)[4], int n, int valid, int8_t* to) {
+  for (int x = 0; x < n; ++x, to += vectors * 16) {
+    int8_t bytes[4][kBlock] = {};
+    for (int r = 0; r < 4; ++r)
+      std::memcpy(bytes[r], line[r].pixel + x * line[r].stride, static_cast<size_t>(valid));
+    const int8x16x4_t rows = {
+        {vld1q_s8(bytes[0]), vld1q_s8(bytes[1]), vld1q_s8(bytes[2]), vld1q_s8(bytes[3])}};
     if constexpr (vectors == 4) {
-      vst1q_s8_x4(to, quads);
+      vst4q_s8(to, rows);
     } else {
-      vst1q_s8(to, quads.val[0]);
-      vst1q_s8(to + 16, quads.val[1]);
+      vst4_s8(to, {{vget_low_s8(rows.val[0]), vget_low_s8(rows.val[1]), vget_low_s8(rows.val[2]),
+                    vget_low_s8(rows.val[3])}});
     }
   }
 }
@@ -83,21 +97,10 @@ inline void fill_quad(const Block& b, int iy, const Act* padding, int8_t* to) {
     line[r] = exists ? Line{b.args->x + pixel, g.x_pixel_stride} : Line{padding, 0};
   }
   to += g.left * vectors * 16;
-  if (b.valid == kBlock) {
-    fill_quads<vectors>(line, n, to, take16);
-  } else if (b.valid == kBlock / 2) {
-    fill_quads<vectors>(line, n, to, [](Line& l) {
-      const int8x16_t bytes = load8(l.pixel);
-      l.pixel += l.stride;
-      return bytes;
-    });
+  if (b.valid == 4 * vectors) {
+    fill_quads<vectors>(line, n, to);
   } else {
-    fill_quads<vectors>(line, n, to, [&](Line& l) {
-      int8_t bytes[kBlock] = {};
-      std::memcpy(bytes, l.pixel, static_cast<size_t>(b.valid));
-      l.pixel += l.stride;
-      return vld1q_s8(bytes);
-    });
+    fill_some<vectors>(line, n, b.valid, to);
   }
 }
 
@@ -114,109 +117,129 @@ inline void pad_quad(const Block& b, int8_t* quad, int vectors) {
 
 // --- the tiles -----------------------------------------------------------------------------------
 
-template <bool whole, int vectors>
-[[gnu::always_inline]] inline void store(const int32x4_t (&t)[vectors], const Step& s, Act* y) {
-  int8x16_t bytes;
+template <int vectors>
+struct Bytes;
+template <>
+struct Bytes<4> {
+  int8x16x4_t of;
+  void load(const int8_t* p) { of = vld1q_s8_x4(p); }
+};
+template <>
+struct Bytes<2> {
+  int8x16x2_t of;
+  void load(const int8_t* p) { of = vld1q_s8_x2(p); }
+};
+
+template <Last last, int vectors>
+[[gnu::always_inline]] inline void store(const float32x4_t (&t)[vectors], const Step& s, Act* y) {
   if constexpr (vectors == 4) {
-    bytes = pack_bytes16(t[0], t[1], t[2], t[3], s.clamp);
-  } else {
-    bytes = vcombine_s8(pack_bytes8(t[0], t[1], s.clamp), vdup_n_s8(0));
-  }
-  if (!whole) {
+    const int8x16_t bytes = to_bytes16<last>(t[0], t[1], t[2], t[3], s.output);
+    if (last != Last::kLimits) return vst1q_s8(y, bytes);
     store_first(y, bytes, s.valid);
-  } else if (vectors == 4) {
-    vst1q_s8(y, bytes);
   } else {
-    store8(y, bytes);
+    const int8x8_t bytes = to_bytes8<last>(t[0], t[1], s.output);
+    if (last != Last::kLimits) return vst1_s8(y, bytes);
+    store_first(y, vcombine_s8(bytes, bytes), s.valid);
   }
 }
 
-// n pixels of one or two output rows, 4 * vectors channels, of which all exist if `whole`. A column
-// of the image is loaded once; a few channels at a time, so that their weights stay in registers.
-template <int taps, int stride, int rows, int n, int vectors, bool whole>
+// n pixels of one or two output rows, 4 * vectors channels.
+template <int taps, int stride, int rows, int n, int vectors, Last last>
 [[gnu::always_inline]] inline void tile(const Step& s, int x) {
-  constexpr int kSets = sets_of(stride), kQuads = row_quads(taps, kSets);
-  constexpr int kUsed = row_quads(taps, rows);         // of these
-  constexpr int kTogether = taps * kSets > 6 ? 1 : 2;  // vectors
-  int32x4_t t[rows][n][vectors];
+  constexpr int kSets = sets_of(stride), kUsed = row_quads(taps, rows);
+  int32x4_t acc[rows][n][vectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < vectors; v += kTogether) {
-    int32x4_t acc[rows][n][kTogether];
+  for (int v = 0; v < vectors; ++v) {
+    const int32x4_t bias = vld1q_s32(s.bias + 4 * v);
 #pragma GCC unroll 2
-    for (int k = 0; k < kTogether; ++k) {
-      const int32x4_t bias = vld1q_s32(s.bias + 4 * (v + k));
-#pragma GCC unroll 2
-      for (int r = 0; r < rows; ++r) {
+    for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-        for (int i = 0; i < n; ++i) acc[r][i][k] = bias;
-      }
+      for (int i = 0; i < n; ++i) acc[r][i][v] = bias;
     }
+  }
 #pragma GCC unroll 2
-    for (int q = 0; q < kUsed; ++q) {
-      const int8_t* pixels = s.quads + q * s.quad + (x * stride * vectors + v) * 16;
-      int8x16_t w[kTogether][taps][rows];
-#pragma GCC unroll 2
-      for (int k = 0; k < kTogether; ++k) {
+  for (int q = 0; q < kUsed; ++q) {
+    const int8_t* const pixels = s.quads + q * s.quad + x * stride * vectors * 16;
+    const int8_t* const weights = s.weights + q * taps * kSets * 64;
+    Bytes<vectors> pixel[n];
 #pragma GCC unroll 8
-        for (int j = 0; j < taps; ++j) {
-#pragma GCC unroll 2
-          for (int r = 0; r < rows; ++r) {
-            w[k][j][r] =
-                vld1q_s8(s.weights + ((((v + k) * kQuads + q) * taps + j) * kSets + r) * 16);
-          }
+    for (int j = 0; j < taps; ++j) {
+#pragma GCC unroll 4
+      for (int i = 0; i < n; ++i) {
+        if (stride == 1 && j > 0 && i + 1 < n) {
+          pixel[i] = pixel[i + 1];
+        } else {
+          pixel[i].load(pixels + (i * stride + j) * vectors * 16);
         }
       }
-#pragma GCC unroll 16
-      for (int column = 0; column < (n - 1) * stride + taps; ++column) {
 #pragma GCC unroll 2
-        for (int k = 0; k < kTogether; ++k) {
-          const int8x16_t pixel = vld1q_s8(pixels + (column * vectors + k) * 16);
+      for (int r = 0; r < rows; ++r) {
+        Bytes<vectors> w;
+        w.load(weights + (j * kSets + r) * 64);
 #pragma GCC unroll 4
-          for (int i = 0; i < n; ++i) {
-            const int j = column - i * stride;
-            if (j < 0 || j >= taps) continue;
-#pragma GCC unroll 2
-            for (int r = 0; r < rows; ++r)
-              acc[r][i][k] = vdotq_s32(acc[r][i][k], pixel, w[k][j][r]);
-          }
+        for (int i = 0; i < n; ++i) {
+#pragma GCC unroll 4
+          for (int v = 0; v < vectors; ++v)
+            acc[r][i][v] = vdotq_s32(acc[r][i][v], pixel[i].of.val[v], w.of.val[v]);
         }
       }
       // Else GCC loads more, and earlier, than there are registers for.
-      __asm__ volatile("" : "+w"(acc[rows - 1][n - 1][kTogether - 1])::"memory");
-    }
-#pragma GCC unroll 2
-    for (int k = 0; k < kTogether; ++k) {
-      const float32x4_t multiplier = vld1q_f32(s.multiplier + 4 * (v + k));
-#pragma GCC unroll 2
-      for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-        for (int i = 0; i < n; ++i) t[r][i][v + k] = scale_round4(acc[r][i][k], multiplier);
-      }
+      __asm__ volatile("" : "+w"(acc[rows - 1][n - 1][vectors - 1])::"memory");
     }
   }
+  float32x4_t m[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) m[v] = vld1q_f32(s.multiplier + 4 * v);
 #pragma GCC unroll 2
   for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 4
-    for (int i = 0; i < n; ++i) store<whole>(t[r][i], s, s.y + (x + i) * s.y_stride + r * s.y_row);
+    for (int i = 0; i < n; ++i) {
+      float32x4_t t[vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) t[v] = vmulq_f32(vcvtq_f32_s32(acc[r][i][v]), m[v]);
+      store<last>(t, s, s.y + (x + i) * s.y_stride + r * s.y_row);
+    }
   }
 }
 
-template <int taps, int stride, int rows, int vectors, bool whole>
-[[gnu::always_inline]] inline void run_columns(const Step& step, int columns) {
+#include "kernels/dwconv/neondot_rows.inc"
+
+// As many of the first columns as there are hot tiles for. Returns their number.
+template <int taps, int stride, int rows, int vectors>
+[[gnu::always_inline]] inline int run_hot_columns(const Step& s, int columns) {
+  constexpr int kColumns = stride == 1 ? 2 : 4;
+  const int tiles = columns / kColumns;
+  if constexpr (vectors != 4 || rows != sets_of(stride) || (taps == 5 && stride == 2)) return 0;
+  if (s.valid != kBlock || s.output.last == Last::kLimits || tiles == 0) return 0;
+  if (stride == 2) {
+    run_3x3s2(s, tiles);
+  } else if (taps == 3) {
+    run_3x3s1(s, tiles);
+  } else {
+    run_5x5s1(s, tiles);
+  }
+  return tiles * kColumns;
+}
+
+template <int taps, int stride, int rows, int vectors, Last last>
+[[gnu::always_inline]] inline void run_columns(const Step& step, int x, int columns) {
   const Step s = step;
   constexpr int kColumns = 2;
-  int x = 0;
   for (; x + kColumns <= columns; x += kColumns)
-    tile<taps, stride, rows, kColumns, vectors, whole>(s, x);
-  if (x < columns) tile<taps, stride, rows, 1, vectors, whole>(s, x);
+    tile<taps, stride, rows, kColumns, vectors, last>(s, x);
+  if (x < columns) tile<taps, stride, rows, 1, vectors, last>(s, x);
 }
 
 template <int taps, int stride, int rows, int vectors>
 void run_rows(const Step& s, int columns) {
-  if (s.valid == 4 * vectors) {
-    run_columns<taps, stride, rows, vectors, true>(s, columns);
+  const int x = run_hot_columns<taps, stride, rows, vectors>(s, columns);
+  if (x == columns) return;
+  if (s.valid != 4 * vectors || s.output.last == Last::kLimits) {
+    run_columns<taps, stride, rows, vectors, Last::kLimits>(s, x, columns);
+  } else if (s.output.last == Last::kEven) {
+    run_columns<taps, stride, rows, vectors, Last::kEven>(s, x, columns);
   } else {
-    run_columns<taps, stride, rows, vectors, false>(s, columns);
+    run_columns<taps, stride, rows, vectors, Last::kOdd>(s, x, columns);
   }
 }
 
@@ -239,7 +262,7 @@ void walk(const Block& b, const std::byte* packed) {
   s.bias = reinterpret_cast<const int32_t*>(packed);
   s.multiplier = reinterpret_cast<const float*>(s.bias + kBlock);
   s.weights = reinterpret_cast<const int8_t*>(s.multiplier + kBlock);
-  s.clamp = load_byte_clamp(a.epilogue->clamp);
+  s.output = load_output(a.epilogue->clamp, a.fits16);
   s.y_stride = g.y_pixel_stride;
   s.y_row = g.ow * g.y_pixel_stride;
   s.valid = b.valid;
@@ -277,7 +300,7 @@ size_t packed_bytes(const Geometry& g) {
 
 template <int stride>
 void pack(const Geometry& g, const Weights& weights, void* packed) {
-  pack_row_quads(g, weights, kBlock, 4, sets_of(stride), packed);
+  pack_row_quads(g, weights, kBlock, kBlock, sets_of(stride), packed);
 }
 
 template <int taps, int stride>

@@ -23,12 +23,12 @@ int32_t effective_bias(const Geometry& g, const Weights& from, int c) {
 
 }  // namespace
 
-bool products_fit_int32(const Geometry& g, const Weights& from) {
+bool results_below(const Geometry& g, const Weights& from, double limit) {
   const int taps = g.kh * g.kw;
   for (int c = 0; c < g.c; ++c) {
     double most = std::abs(static_cast<double>(from.bias[c]));
     for (int tap = 0; tap < taps; ++tap) most += 255 * std::abs(from.weight[c * taps + tap]);
-    if (most * from.multiplier[c] > 2147483000.0) return false;
+    if (most * from.multiplier[c] > limit) return false;
   }
   return true;
 }

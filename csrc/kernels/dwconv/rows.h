@@ -304,7 +304,8 @@ inline Walk row_walk(const Geometry& g) {
 }
 
 inline const char* refuses_any(const Geometry& g, const Weights& weights) {
-  return products_fit_int32(g, weights) ? nullptr : "results before clamping could exceed 32 bits";
+  return results_below(g, weights, 2147483000.0) ? nullptr
+                                                 : "results before clamping could exceed 32 bits";
 }
 
 template <int kTaps, int kStride>

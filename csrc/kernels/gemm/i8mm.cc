@@ -184,7 +184,7 @@ template <bool plain, int rows, int width>
                                                 const Blocks<rows, width>& t) {
   constexpr int kEights = width / 8;
   const int n = static_cast<int>(c.panel.n);
-  const ByteClamp clamp = c.clamp;
+  const ByteClamp clamp = c.output.clamp;
   int16x8_t bytes[kEights][t.kPairs];
 #pragma GCC unroll 2
   for (int e = 0; e < kEights; ++e) {

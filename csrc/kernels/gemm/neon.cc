@@ -2,15 +2,14 @@
 // eight more, smlal2; sadalp.
 //
 // Three instructions do 16 MAC. Exact for all weights: |x * w| <= 128 * 127, and two of these fit
-// 16 bits; sadalp sums in
-// 32. Ceiling on Cortex-A53 and A72, whose multiplies share one pipe: 8 MAC/cycle. Sixteen inputs
-// of 3 rows against 8 channels take 72 instructions, 3 loads of rows, 4 of weight pairs; 24
-// accumulators, of which each holds four partial sums of one output, leave 8 registers to the rest.
-// Where the packer found weights small enough (PairRule::kLanes), four products are added in 16
-// bits: two rows then take 80 instructions and 12 loads for 32 inputs, 5 instructions per 32 MAC.
+// 16 bits; sadalp sums in 32. Ceiling on Cortex-A53 and A72, whose multiplies share one pipe: 8
+// MAC/cycle. Where the packer found weights small enough (PairRule::kLanes), four products are
+// added in 16 bits: 5 instructions per 32 MAC. 32 inputs of 2 rows against 8 channels then take 80
+// instructions, 4 loads of rows, 4 of weights and 4 for offsets and the loop.
 #include "kernels/gemm/neon.inc"
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/neon_tiles.inc"
 
 namespace lightkern::gemm {
 namespace {
@@ -150,19 +149,41 @@ struct Wide {
   }
 };
 
+// Whether the inputs of two steps always adjoin.
+bool adjoin(const Panel& p) {
+  if (p.lead == p.steps) return true;
+  for (uint32_t i = 0; i + 2 <= p.steps; i += 2) {
+    if (p.offsets[i + 1] != p.offsets[i] + 8) return false;
+  }
+  return true;
+}
+
+// Tiles of two rows from the first row on, where the panel allows them. Returns the number of rows
+// that are done.
+size_t run_tiles(const Context& c, const Args& args) {
+  const Panel& p = c.panel;
+  const size_t tiles = args.m / 2;
+  if (!c.plain || tiles == 0 || !adjoin(p)) return 0;
+  Shared shared = {};
+  for (int i = 0; i < 8; ++i) shared.bias[i][0] = p.bias[i];
+  std::memcpy(shared.multiplier, p.multiplier, sizeof(shared.multiplier));
+  shared.rounding = c.output.rounding;
+  shared.odd = vdupq_n_s16(1);
+  run_2x8(args, shared, tiles, c.output.last == Last::kOdd);
+  return 2 * tiles;
+}
+
 void run(const Args& args) {
   const Context c(args);
-  if (args.panel->couples.all > 0) {
-    run_panel<Wide, 2, 8>(c, args);
-  } else if (args.panel->width == 8) {
-    run_panel<Wide, 3, 8>(c, args);
+  if (args.panel->width == 8) {
+    run_panel<Wide, 2, 8>(c, args, run_tiles(c, args));
   } else {
     run_panel<Wide, 4, 4>(c, args);
   }
 }
 
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_3x8c8_neon", {3, 8, 8, 4, 2}, WeightFormat::kDense, PairRule::kLanes, run},
+    {"gemm_s8_2x8c8_neon", {2, 8, 8, 4, 2}, WeightFormat::kDense, PairRule::kLanes, run},
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #endif
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/neon.inc"
+#include "kernels/gemm/neondot_tiles.inc"
 
 namespace lightkern::gemm {
 namespace {
@@ -111,17 +112,45 @@ struct Dot {
   }
 };
 
+// Hot tiles of `rows` rows from the first row on, where the panel allows them. Returns the number
+// of rows that are done.
+template <int rows>
+size_t run_tiles(const Context& c, const Args& args, void (*run)(const Tiles&)) {
+  const Panel& p = c.panel;
+  const size_t count = args.m / rows;
+  // In a window of few channels the steps lie apart, a few at a time; longer runs of steps fare
+  // better below.
+  const bool adjoining = p.lead == p.steps, apart = p.lead < 4;
+  if (!c.plain || count == 0 || !(adjoining || apart)) return 0;
+  Shared shared;
+  std::memcpy(shared.bias, p.bias, p.width * sizeof(int32_t));
+  std::memcpy(shared.multiplier, p.multiplier, p.width * sizeof(float));
+  shared.rounding = c.output.rounding;
+  shared.odd = vdupq_n_s16(1);
+  shared.weights = p.weights;
+  shared.runs = p.steps / 8;
+  shared.offsets = p.offsets;
+  shared.end = p.offsets + p.steps;
+  const uint32_t kind = adjoining ? p.steps % 8 : kApart;
+  const uint32_t odd = c.output.last == Last::kOdd ? kOddZero : 0;
+  run({count, args.a, args.a_stride, args.y, args.y_stride, &shared,
+       adjoining ? kDepth * static_cast<ptrdiff_t>(p.steps) : 0, kind | odd});
+  return count * rows;
+}
+
 void run(const Args& args) {
   const Context c(args);
-  if (args.panel->width == 16) {
-    run_panel<Dot, 6, 4>(c, args);
+  if (args.panel->width == 24) {
+    run_panel<Dot, 4, 6>(c, args, run_tiles<4>(c, args, run_4x24));
+  } else if (args.panel->width == 16) {
+    run_panel<Dot, 4, 4>(c, args, run_tiles<4>(c, args, run_4x16));
   } else {
-    run_panel<Dot, 8, 2>(c, args);
+    run_panel<Dot, 8, 2>(c, args, run_tiles<8>(c, args, run_8x8));
   }
 }
 
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_6x16c4_neondot", {6, 16, 4, 8}, WeightFormat::kDense, PairRule::kAny, run},
+    {"gemm_s8_4x24c4_neondot", {4, 24, 4, 8}, WeightFormat::kDense, PairRule::kAny, run},
 };
 
 }  // namespace

@@ -70,7 +70,7 @@ size_t couple_lanes(Draft& draft) {
   }
   size_t couples = 0;
   const std::vector<size_t> order = match_units(loads, whole, couples);
-  if (10 * couples < 4 * units) return 0;  // single units cost more in the narrower tile
+  if (couples == 0) return 0;
   const Draft old = draft;
   for (size_t u = 0; u < units; ++u) {
     std::copy_n(old.offsets.data() + 2 * order[u], 2, draft.offsets.data() + 2 * u);

@@ -45,9 +45,9 @@ Couples couple_steps(Draft& draft, size_t nr_unit);
 
 // PairRule::kLanes, after zipping by 2 steps of depth 8: a unit of two steps has two products per
 // lane of 16 bits. Sorts the units of a panel, couples of units first whose four weights of any
-// lane have absolute values that sum to at most 255. Returns the number of couples; 0, with nothing
-// moved, where they hold less than four fifths of the units. Each half of a couple reads 16 inputs
-// that adjoin.
+// lane have absolute values that sum to at most 255: |x| <= 128, so that the sum of four products
+// stays within 128 * 255 < 2^15. Returns the number of couples. Each half of a couple reads 16
+// inputs that adjoin.
 size_t couple_lanes(Draft& draft);
 
 }  // namespace lightkern::gemm

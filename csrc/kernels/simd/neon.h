@@ -89,6 +89,52 @@ struct ByteClamp {
   return vqmovn_high_s16(vqmovn_s16(halve16(a, b, zero_point)), halve16(c, d, zero_point));
 }
 
+// How real values become bytes. kLimits: as above. The others are for values that are known to fit
+// 16 bits and a range that is that of a byte: adding 1.5 * 2^23 and an even zero point leaves no
+// fraction bits and rounds ties to even results; the lower 16 bits are the result, and narrowing
+// clamps it. The last 1 of an odd zero point comes afterwards (kOdd).
+enum class Last { kEven, kOdd, kLimits };
+
+struct Output {
+  ByteClamp clamp;
+  float32x4_t rounding;
+  Last last;
+};
+
+// `fits16`: whatever the inputs, values are below 32000 before they are rounded.
+[[maybe_unused]] static inline Output load_output(const Clamp& clamp, bool fits16) {
+  const ByteClamp bytes = load_byte_clamp(clamp);
+  const int32_t odd = clamp.zero_point & 1;
+  const bool whole =
+      vgetq_lane_s8(bytes.lo, 0) == INT8_MIN && vgetq_lane_s8(bytes.hi, 0) == INT8_MAX;
+  const Last last = !whole || !fits16 ? Last::kLimits : odd ? Last::kOdd : Last::kEven;
+  return {bytes, vdupq_n_f32(12582912.0f + static_cast<float>(clamp.zero_point - odd)), last};
+}
+
+template <Last last>
+[[maybe_unused]] static inline int16x8_t round_halves(float32x4_t a, float32x4_t b,
+                                                      const Output& to) {
+  const int16x8_t halves = vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(a, to.rounding)),
+                                      vreinterpretq_s16_f32(vaddq_f32(b, to.rounding)));
+  return last == Last::kOdd ? vaddq_s16(halves, vdupq_n_s16(1)) : halves;
+}
+
+template <Last last>
+[[maybe_unused]] static inline int8x8_t to_bytes8(float32x4_t a, float32x4_t b, const Output& to) {
+  if (last == Last::kLimits) return pack_bytes8(vcvtnq_s32_f32(a), vcvtnq_s32_f32(b), to.clamp);
+  return vqmovn_s16(round_halves<last>(a, b, to));
+}
+
+template <Last last>
+[[maybe_unused]] static inline int8x16_t to_bytes16(float32x4_t a, float32x4_t b, float32x4_t c,
+                                                    float32x4_t d, const Output& to) {
+  if (last == Last::kLimits) {
+    return pack_bytes16(vcvtnq_s32_f32(a), vcvtnq_s32_f32(b), vcvtnq_s32_f32(c), vcvtnq_s32_f32(d),
+                        to.clamp);
+  }
+  return vqmovn_high_s16(vqmovn_s16(round_halves<last>(a, b, to)), round_halves<last>(c, d, to));
+}
+
 // The first n of 16 bytes, 1 <= n <= 16.
 [[maybe_unused]] static inline void store_first(Act* y, int8x16_t bytes, int n) {
   if (n == 16) return vst1q_s8(y, bytes);

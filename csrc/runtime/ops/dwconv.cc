@@ -85,6 +85,7 @@ Step lower_depthwise(const LoweringContext& context, const Fused& fused, const C
   const ConvWeights canonical = weights_of(context, *fused.node, window);
   const dwconv::Weights weights = {canonical.weight, canonical.bias, canonical.multiplier.data(),
                                    args.x_zero};
+  args.fits16 = dwconv::results_below(g, weights, 32000.0);
   state->kernel =
       pick_kernel(dwconv::kRegistry, context.options, step,
                   [&](const dwconv::Kernel& kernel) { return kernel.refuses(g, weights); });
