@@ -301,12 +301,13 @@ def _entries(header: Mapping[str, Any]) -> Iterator[tuple[str, np.dtype[Any], tu
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
         if not isinstance(dtype, str) or dtype not in _DTYPES:
             _fail(f"tensor {name!r}", f"dtype must be one of {', '.join(_DTYPES)}", dtype)
-        _, shape, offsets = _object(f"tensor {name!r} of the safetensors file", entry, _ENTRY)
+        where = f"tensor {name!r} of the safetensors file"
+        _, shape, offsets = _object(where, entry, _ENTRY)
         for value in (*shape, *offsets):
             if type(value) is not int or not 0 <= value <= _MAX_SIZE:
-                _fail(f"tensor {name!r} of the safetensors file", f"sizes must be within 0..{_MAX_SIZE}", value)
+                _fail(where, f"sizes must be within 0..{_MAX_SIZE}", value)
         if len(offsets) != 2:
-            _fail(f"tensor {name!r} of the safetensors file", "data_offsets must be [begin, end]", offsets)
+            _fail(where, "data_offsets must be [begin, end]", offsets)
         yield name, _DTYPES[dtype], tuple(shape), *offsets
 
 
@@ -314,14 +315,15 @@ def _object(where: str, value: Any, fields: Mapping[str, type]) -> list[Any]:
     """The values of an object that has exactly these fields, of exactly these types, in this order."""
     if not isinstance(value, dict):
         _fail(where, "must be an object", value)
-    if missing := [key for key in fields if key not in value]:
-        _fail(where, f"field {missing[0]!r} is missing", sorted(value))
-    if unknown := [key for key in value if key not in fields]:
-        _fail(where, "unknown field", unknown[0])
-    for key, wanted in fields.items():
-        if type(value[key]) is not wanted:
-            _fail(f"{where}, field {key!r}", f"must be {wanted.__name__}", value[key])
-    return [value[key] for key in fields]
+    if value.keys() != fields.keys():
+        if missing := [key for key in fields if key not in value]:
+            _fail(where, f"field {missing[0]!r} is missing", sorted(value))
+        _fail(where, "unknown field", next(key for key in value if key not in fields))
+    values = [value[key] for key in fields]
+    for key, wanted, found in zip(fields, fields.values(), values, strict=True):
+        if type(found) is not wanted:
+            _fail(f"{where}, field {key!r}", f"must be {wanted.__name__}", found)
+    return values
 
 
 def _list_of(where: str, values: list[Any], wanted: type) -> list[Any]:

@@ -158,6 +158,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     **{f"{axis}_{what}": _INT32 for axis in "yx" for what in ("low", "fraction")},
 }
 _least, _most = np.minimum.reduce, np.maximum.reduce
+Scales = tuple[np.float32, np.float32]
+"""The least and the greatest value of a node's only float parameter: ``weight_scale`` or ``slope``."""
+_NO_SCALES = np.float32(0), np.float32(0)
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -177,11 +180,14 @@ def _check_quant(name: str, quant: Quant) -> None:
 
 def _check_node(node: Node, quants: Mapping[str, Quant], shapes: Mapping[str, Shape]) -> None:
     check_fields(MODEL_OPS[node.op], node)
+    scales = _NO_SCALES
     for key, value in node.params.items():
         if value.dtype != _DTYPES[key]:
             raise RuleError(f"{key} has dtype {value.dtype}, expected {_DTYPES[key].name}")
-        if value.dtype == _FLOAT32 and not (math.isfinite(_least(value)) and math.isfinite(_most(value))):
-            raise RuleError(f"{key} contains NaN or infinity")
+        if value.dtype == _FLOAT32:
+            scales = _least(value), _most(value)
+            if not (math.isfinite(scales[0]) and math.isfinite(scales[1])):
+                raise RuleError(f"{key} contains NaN or infinity")
     if node.op in CLAMPED:
         low, high = node.attrs["clamp"]
         if not -128 <= low <= high <= 127:
@@ -193,7 +199,7 @@ def _check_node(node: Node, quants: Mapping[str, Quant], shapes: Mapping[str, Sh
                 f"input {name!r} has {quants[name]}, output {quants[node.output]}: must be equal",
             )
     if node.op in ("conv2d", "linear"):
-        _check_weights(node)
+        _check_weights(node, scales[0])
     elif node.op == "table":
         _require(node.params["table"].shape == (256,), f"table has shape {node.params['table'].shape}, expected (256,)")
     elif node.op == "softmax":
@@ -201,18 +207,18 @@ def _check_node(node: Node, quants: Mapping[str, Quant], shapes: Mapping[str, Sh
     elif node.op == "resize":
         _check_resize(node, shapes[node.inputs[0]])
     if node.op in CLAMPED:
-        _check_multipliers(node, quants, _window_elements(node, shapes))
+        _check_multipliers(node, quants, _window_elements(node, shapes), scales)
 
 
-def _check_weights(node: Node) -> None:
-    weight, scale, bias = node.params["weight"], node.params["weight_scale"], node.params["bias"]
+def _check_weights(node: Node, least_scale: np.float32) -> None:
+    weight, bias = node.params["weight"], node.params["bias"]
     weight_format = node.attrs.get("weight_format", "dense")
     if weight_format not in WEIGHT_FORMATS:
         raise RuleError(f"weight_format must be one of {WEIGHT_FORMATS}, got {weight_format!r}")
     if _least(weight, axis=None) < -127:
         raise RuleError("weight contains -128, the range is [-127, 127]")
-    if _least(scale) < _TINY:
-        raise RuleError(f"weight_scale {float(scale.min())} is not a positive, normal float32")
+    if least_scale < _TINY:
+        raise RuleError(f"weight_scale {float(least_scale)} is not a positive, normal float32")
     most_bias = max(-int(_least(bias)), int(_most(bias)))
     if weight.size // len(weight) * 127 * 255 + most_bias <= MAX_ACCUMULATOR:
         return  # whatever the weights are
@@ -254,7 +260,7 @@ def _window_elements(node: Node, shapes: Mapping[str, Shape]) -> int:
     return count
 
 
-def _check_multipliers(node: Node, quants: Mapping[str, Quant], count: int) -> None:
+def _check_multipliers(node: Node, quants: Mapping[str, Quant], count: int, scales: Scales) -> None:
     """Every product and ratio of scales, intermediate ones too, must be a normal float32, and no multiplier huge.
 
     Rounding is monotonic, so those of the least and of the greatest factor bound all others.
@@ -263,8 +269,7 @@ def _check_multipliers(node: Node, quants: Mapping[str, Quant], count: int) -> N
     xs = [np.float32(quants[name].scale) for name in node.inputs]
     products = xs
     if node.op in ("conv2d", "linear"):
-        scale = node.params["weight_scale"]
-        products = [xs[0] * _least(scale), xs[0] * _most(scale)]
+        products = [xs[0] * scales[0], xs[0] * scales[1]]
     elif node.op == "mul":
         products = [xs[0] * xs[1]]
     elif node.op == "prelu":
