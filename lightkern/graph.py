@@ -93,7 +93,7 @@ class Port:
         return x.transpose(0, 3, 1, 2) if self.api_shape is not self.shape else x
 
 
-@dataclass
+@dataclass(init=False, repr=False, eq=False)  # the subclasses have these
 class NodeList:
     """What the float graph and the int8 model have in common: ports and nodes in topological order."""
 
