@@ -157,47 +157,48 @@ template <int rows, int width>
 }
 
 // Eight channels of two rows as 16 bytes {00, 01, 10, 11, 02, 03, ...}.
-template <bool plain>
+template <Last last>
 [[gnu::always_inline]] inline int16x8_t requantize_blocks(const int32x4_t* block,
                                                           const float32x4_t* m,
-                                                          const ByteClamp& clamp) {
-  int32x4_t t[4];
+                                                          const Output& output) {
+  float32x4_t t[4];
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) t[i] = scale_round4(block[i], m[i]);
-  return vreinterpretq_s16_s8(plain ? halve_bytes16(t[0], t[1], t[2], t[3], clamp.zero_point)
-                                    : pack_bytes16(t[0], t[1], t[2], t[3], clamp));
+  for (int i = 0; i < 4; ++i) t[i] = vmulq_f32(vcvtq_f32_s32(block[i]), m[i]);
+  return vreinterpretq_s16_s8(to_bytes16<last>(t[0], t[1], t[2], t[3], output));
 }
 
-template <bool plain, int width>
+// `n` channels of a row; with limits, there may be fewer than `width`.
+template <Last last, int width>
 [[gnu::always_inline]] inline void store_row(Act* to, int16x8_t bytes, int n) {
-  if constexpr (plain && width == 8) {
+  if constexpr (last != Last::kLimits && width == 8) {
     vst1_s8(to, vget_low_s8(vreinterpretq_s8_s16(bytes)));
   } else {
-    store_first(to, vreinterpretq_s8_s16(bytes), plain ? width : n);
+    store_first(to, vreinterpretq_s8_s16(bytes), last == Last::kLimits ? n : width);
   }
 }
 
-// Requantizes the rows of a tile and stores them at `to`, which moves on. `plain`: as in Context.
-template <bool plain, int rows, int width>
+// Requantizes the rows of a tile and stores them at `to`, which moves on; Last::kLimits where the
+// call is not plain.
+template <Last last, int rows, int width>
 [[gnu::always_inline]] inline void store_blocks(const Context& c, const Channels<width>& channels,
                                                 Act*& to, ptrdiff_t stride,
                                                 const Blocks<rows, width>& t) {
   constexpr int kEights = width / 8;
   const int n = static_cast<int>(c.panel.n);
-  const ByteClamp clamp = c.output.clamp;
+  const Output output = c.output;
   int16x8_t bytes[kEights][t.kPairs];
 #pragma GCC unroll 2
   for (int e = 0; e < kEights; ++e) {
 #pragma GCC unroll 8
     for (int p = 0; p < t.kPairs; ++p) {
       bytes[e][p] =
-          requantize_blocks<plain>(t.block[p] + 4 * e, channels.multiplier + 4 * e, clamp);
+          requantize_blocks<last>(t.block[p] + 4 * e, channels.multiplier + 4 * e, output);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r, to += stride) {
     const int16x8_t low = bytes[0][r / 2], high = bytes[kEights - 1][r / 2];
-    store_row<plain, width>(to, r % 2 ? vuzp2q_s16(low, high) : vuzp1q_s16(low, high), n);
+    store_row<last, width>(to, r % 2 ? vuzp2q_s16(low, high) : vuzp1q_s16(low, high), n);
   }
 }
 
@@ -221,10 +222,13 @@ struct Matrix {
         if constexpr (rows % 2) t.row[rows] = t.row[rows - 1];
         multiply_rows(steps, t);
       }
-      if (c.plain) {
-        store_blocks<true>(c, channels, y, args.y_stride, t);
+      // The few rows that a call has left take the way that is right for all: less code.
+      if (rows >= 6 && c.plain && c.output.last == Last::kEven) {
+        store_blocks<Last::kEven>(c, channels, y, args.y_stride, t);
+      } else if (rows >= 6 && c.plain) {
+        store_blocks<Last::kOdd>(c, channels, y, args.y_stride, t);
       } else {
-        store_blocks<false>(c, channels, y, args.y_stride, t);
+        store_blocks<Last::kLimits>(c, channels, y, args.y_stride, t);
       }
     }
   }

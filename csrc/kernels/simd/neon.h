@@ -79,16 +79,6 @@ struct ByteClamp {
   return vmin_s8(vmax_s8(bytes, vget_low_s8(clamp.lo)), vget_low_s8(clamp.hi));
 }
 
-// The same for values that are known to fit 16 bits, with limits that are those of a byte: they
-// narrow by dropping halves, and nothing is left to clamp.
-[[maybe_unused]] static inline int16x8_t halve16(int32x4_t a, int32x4_t b, int16x8_t zero_point) {
-  return vaddq_s16(vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)), zero_point);
-}
-[[maybe_unused]] static inline int8x16_t halve_bytes16(int32x4_t a, int32x4_t b, int32x4_t c,
-                                                       int32x4_t d, int16x8_t zero_point) {
-  return vqmovn_high_s16(vqmovn_s16(halve16(a, b, zero_point)), halve16(c, d, zero_point));
-}
-
 // How real values become bytes. kLimits: as above. The others are for values that are known to fit
 // 16 bits and a range that is that of a byte: adding 1.5 * 2^23 and an even zero point leaves no
 // fraction bits and rounds ties to even results; the lower 16 bits are the result, and narrowing
