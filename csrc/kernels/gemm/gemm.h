@@ -24,12 +24,13 @@ enum class WeightFormat { kDense };
 //   kCoupled  the same, and it can add the pairs of two steps in 16 bits before it widens them. The
 //             packer looks for steps that together stay within the bound, in all channels of the
 //             panel or in those of one half, and puts such couples first.
-//   kLanes    it multiplies bytes to 16 bits (smull) and adds two products there, which is exact for
-//             all weights. Of two units of 16 inputs it can add all four products of a lane before it
-//             widens them: exact iff in each lane of each channel of the panel the absolute weights
-//             sum to at most 255, for 128 * 255 < 2^15. Lane l of a unit holds inputs l and l + 8.
-//             Which units meet is free, so the packer matches heavy ones with light ones (of layers
-//             of 256 and more inputs it couples over nine tenths) and puts such couples first.
+//   kLanes    it multiplies bytes to 16 bits (smull) and adds two products there, which is exact
+//             for all weights. Of two units of 16 inputs it can add all four products of a lane
+//             before it widens them: exact iff in each lane of each channel of the panel the
+//             absolute weights sum to at most 255, for 128 * 255 < 2^15. Lane l of a unit holds
+//             inputs l and l + 8. Which units meet is free, so the packer matches heavy ones with
+//             light ones (of layers of 256 and more inputs it couples over nine tenths) and puts
+//             such couples first.
 enum class PairRule { kAny, kExact, kCoupled, kLanes };
 
 struct Tile {
