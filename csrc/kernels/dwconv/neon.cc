@@ -1,7 +1,7 @@
 // Two taps of 16 channels: smull, smull2, smlal, smlal2, then saddw and saddw2 on both halves.
 //
 // Exact for any int8 weights: two products of at most 128 * 127 fit 16 bits, and sums are 32 bits
-// wide. Eight instructions do 32 MAC; 3x3 takes 38 per 16 outputs, and 23 more to requantize them.
+// wide. Eight instructions do 32 MAC; 3x3 takes 38 per 16 outputs, and 17 more to requantize them.
 // Rows of the image are copied once, with their padding, into a ring that stays in the first-level
 // cache.
 #include "kernels/dwconv/neon.inc"
@@ -20,7 +20,7 @@ struct Row {
   const float* multiplier;  // [16]
   const int8_t* weights;    // [kh][kw][16]
   int kh, kw, sw, dw;
-  ByteClamp clamp;
+  Output output;
   Act* y;
   ptrdiff_t y_stride;
   int valid;
@@ -67,25 +67,26 @@ inline Acc<halves> load_bias(const Row& t) {
   return acc;
 }
 
-template <int halves>
+// Last::kLimits also where not all channels of the block exist.
+template <int halves, Last last>
 inline void store(const Acc<halves>& acc, const Row& t, Act* y) {
-  int32x4_t v[2 * halves];
+  float32x4_t v[2 * halves];
 #pragma GCC unroll 4
   for (int i = 0; i < 2 * halves; ++i)
-    v[i] = scale_round4(acc.v[i], vld1q_f32(t.multiplier + 4 * i));
+    v[i] = vmulq_f32(vcvtq_f32_s32(acc.v[i]), vld1q_f32(t.multiplier + 4 * i));
   if constexpr (halves == 2) {
-    const int8x16_t bytes = pack_bytes16(v[0], v[1], v[2], v[3], t.clamp);
-    if (t.valid == 16) return vst1q_s8(y, bytes);
+    const int8x16_t bytes = to_bytes16<last>(v[0], v[1], v[2], v[3], t.output);
+    if (last != Last::kLimits) return vst1q_s8(y, bytes);
     store_first(y, bytes, t.valid);
   } else {
-    const int8x8_t bytes = pack_bytes8(v[0], v[1], t.clamp);
-    if (t.valid == 8) return vst1_s8(y, bytes);
+    const int8x8_t bytes = to_bytes8<last>(v[0], v[1], t.output);
+    if (last != Last::kLimits) return vst1_s8(y, bytes);
     store_first(y, vcombine_s8(bytes, bytes), t.valid);
   }
 }
 
 // n pixels of a square window without dilation.
-template <int taps, int stride, int n, int halves>
+template <int taps, int stride, int n, int halves, Last last>
 [[gnu::always_inline]] inline void tile(const Row& t, const Act* const* rows, int x) {
   Acc<halves> acc[n];
 #pragma GCC unroll 4
@@ -108,20 +109,31 @@ template <int taps, int stride, int n, int halves>
     if (taps > 3) __asm__ volatile("" : "+w"(acc[n - 1].v[0])::"memory");
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < n; ++i) store(acc[i], t, t.y + (x + i) * t.y_stride);
+  for (int i = 0; i < n; ++i) store<halves, last>(acc[i], t, t.y + (x + i) * t.y_stride);
+}
+
+template <int taps, int stride, int halves, Last last>
+void run_row_to(const Row& t, int columns) {
+  const Act* rows[taps];
+  for (int i = 0; i < taps; ++i) rows[i] = t.rows[i];
+  int x = 0;
+  for (; x + 2 <= columns; x += 2) tile<taps, stride, 2, halves, last>(t, rows, x);
+  if (x < columns) tile<taps, stride, 1, halves, last>(t, rows, x);
 }
 
 template <int taps, int stride, int halves>
 void run_row(const Row& t, int columns) {
-  const Act* rows[taps];
-  for (int i = 0; i < taps; ++i) rows[i] = t.rows[i];
-  int x = 0;
-  for (; x + 2 <= columns; x += 2) tile<taps, stride, 2, halves>(t, rows, x);
-  if (x < columns) tile<taps, stride, 1, halves>(t, rows, x);
+  if (t.valid != 8 * halves || t.output.last == Last::kLimits) {
+    run_row_to<taps, stride, halves, Last::kLimits>(t, columns);
+  } else if (t.output.last == Last::kEven) {
+    run_row_to<taps, stride, halves, Last::kEven>(t, columns);
+  } else {
+    run_row_to<taps, stride, halves, Last::kOdd>(t, columns);
+  }
 }
 
 // n pixels of any window.
-template <int n, int halves>
+template <int n, int halves, Last last>
 [[gnu::always_inline]] inline void tile_any(const Row& t, int x) {
   Acc<halves> acc[n];
 #pragma GCC unroll 4
@@ -147,14 +159,14 @@ template <int n, int halves>
     for (int i = 0; i < n; ++i) add(acc[i], multiply<halves>(vld1q_s8(at + i * t.sw * kBlock), w0));
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < n; ++i) store(acc[i], t, t.y + (x + i) * t.y_stride);
+  for (int i = 0; i < n; ++i) store<halves, last>(acc[i], t, t.y + (x + i) * t.y_stride);
 }
 
 template <int halves>
 void run_row_any(const Row& t, int columns) {
   int x = 0;
-  for (; x + 3 <= columns; x += 3) tile_any<3, halves>(t, x);
-  for (; x < columns; ++x) tile_any<1, halves>(t, x);
+  for (; x + 3 <= columns; x += 3) tile_any<3, halves, Last::kLimits>(t, x);
+  for (; x < columns; ++x) tile_any<1, halves, Last::kLimits>(t, x);
 }
 
 using RunRow = void (*)(const Row&, int columns);
@@ -175,7 +187,7 @@ void walk(const Block& b, const std::byte* packed, RunRow run_row) {
   t.multiplier = reinterpret_cast<const float*>(t.bias + kBlock);
   t.weights = reinterpret_cast<const int8_t*>(t.multiplier + kBlock);
   t.kh = g.kh, t.kw = g.kw, t.sw = g.sw, t.dw = g.dw;
-  t.clamp = load_byte_clamp(a.epilogue->clamp);
+  t.output = load_output(a.epilogue->clamp, a.fits16);
   t.y_stride = g.y_pixel_stride;
   t.valid = b.valid;
   int loaded =

@@ -78,8 +78,9 @@ inline void fill_some(const Line (&line)[4], int n, int valid, int8_t* to) {
     if constexpr (vectors == 4) {
       vst4q_s8(to, rows);
     } else {
-      vst4_s8(to, {{vget_low_s8(rows.val[0]), vget_low_s8(rows.val[1]), vget_low_s8(rows.val[2]),
-                    vget_low_s8(rows.val[3])}});
+      const int8x8x4_t halves = {{vget_low_s8(rows.val[0]), vget_low_s8(rows.val[1]),
+                                  vget_low_s8(rows.val[2]), vget_low_s8(rows.val[3])}};
+      vst4_s8(to, halves);
     }
   }
 }
