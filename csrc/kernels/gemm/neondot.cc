@@ -1,9 +1,10 @@
 // gemm with the dot product: sdot by element, four inputs of one row against four weights of each
 // of 4 channels.
 //
-// Ceiling: two sdot of 16 MAC per cycle on Cortex-A76 and later, one on A55. Sixteen inputs of 6
-// rows against 16 channels take 96 sdot, 6 loads of rows, 8 of weight pairs; 24 accumulators, 6
-// rows and 2 weights are all 32 registers. Exact for all weights: products are summed in 32 bits.
+// Ceiling: two sdot of 16 MAC per cycle on Cortex-A76 and later, one on A55. The hot tiles are in
+// neondot_tiles.inc: 32 inputs of 4 rows against 24 channels take 192 sdot, 8 loads of rows, 12 of
+// four vectors of weights. Those here take what is left: few rows, limits, channels that are no
+// multiple of 8. Exact for all weights: products are summed in 32 bits.
 // All 32 registers are in use: scheduling before they are given out makes GCC 12 spill.
 #if !defined(__clang__)
 #pragma GCC optimize("no-schedule-insns")
