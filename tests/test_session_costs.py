@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from builders import Net, inputs, random_model
 
-from lightkern import reference
+from lightkern import _core, reference
 from lightkern.session import PackedModel, Session
 
 
@@ -64,6 +66,60 @@ def test_packed_weights_beyond_one_block_of_memory(features):
     assert packed.packed_nbytes > 16 << 20
     x = inputs(model, rng)
     np.testing.assert_array_equal(Session(packed, threads=2).run(x), reference.run(model, x))
+
+
+@pytest.mark.skipif(os.environ.get("LIGHTKERN_TEST_EMULATED") == "1", reason="memory of the emulator")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+def test_loading_adds_less_than_twice_the_weights_to_the_resident_set(tmp_path):
+    """The file's bytes and what packing needed are given back; here 4 MB of weights and hardly an activation."""
+    net = Net(np.random.default_rng(3))
+    y = net.input((1, 1, 1000))
+    for _ in range(4):
+        y = net.linear(y, 1000)
+    net.model(y).save(tmp_path / "model.lk")
+    program = """
+import sys, pathlib, numpy as np, lightkern as lk
+def resident():
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+def session():
+    model = lk.load(sys.argv[1])
+    made = lk.Session(model)
+    made.run(np.zeros((1, *model.inputs[0].api_shape), np.float32))
+    return made, model.nbytes
+before = resident()
+kept = []
+for _ in range(3):
+    made, weights = session()
+    kept.append(made)
+    print((resident() - before) / weights)
+    before = resident()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "model.lk"], check=True, capture_output=True, text=True
+    )
+    growth = [float(line) for line in done.stdout.split()]
+    assert len(growth) == 3
+    assert max(growth) < 2  # packed weights fill whole huge pages; the first load also touches the extension's code
+
+
+def test_threads_that_pack_name_the_first_step_that_cannot_be_lowered():
+    """Several layers fail, and the largest is lowered first: the message is that of the first one all the same."""
+    net = Net(np.random.default_rng(4))
+    y = net.input((9, 9, 32))
+    for channels in (64, 256, 512, 512):  # more weights than one thread packs
+        y = net.conv2d(net.conv2d(y, channels), channels, (5, 3), groups=channels)
+        y = net.resize(y, (9, 9))
+    model = net.model(y)
+    first = next(node.name for node in model.nodes if node.attrs.get("groups", 1) > 1)
+    messages = []
+    for kernel in [name for op, isa, name in _core.kernels() if op == "dwconv" and isa in _core.isa_levels()]:
+        try:
+            PackedModel(model, kernel=kernel)
+        except ValueError as error:
+            messages.append(str(error))
+    assert all(message.startswith(f"step '{first}") for message in messages), messages
+    assert messages or "avx2" not in _core.isa_levels()  # which has a kernel per window
 
 
 def _pointwise(size, channels):
