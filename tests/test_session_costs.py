@@ -100,7 +100,8 @@ for _ in range(3):
     )
     growth = [float(line) for line in done.stdout.split()]
     assert len(growth) == 3
-    assert max(growth) < 2  # packed weights fill whole huge pages; the first load also touches the extension's code
+    assert max(growth[1:]) < 2  # packed weights fill whole huge pages
+    assert growth[0] < 2.5  # imports what reads files, and touches the extension's code
 
 
 def test_threads_that_pack_name_the_first_step_that_cannot_be_lowered():
