@@ -32,6 +32,9 @@ endforeach()
 # -ffp-contract=off: a fused multiply-add would round differently from the scalar kernel.
 set(LIGHTKERN_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti
     -fno-asynchronous-unwind-tables -fno-threadsafe-statics)
+if(LIGHTKERN_SANITIZE) # with checks in it, -O3 takes minutes; the other two let always_inline functions be passed as pointers
+  list(TRANSFORM LIGHTKERN_KERNEL_FLAGS REPLACE "^-O3$" "-O1;-finline-functions;-findirect-inlining")
+endif()
 
 # A CPU without VNNI can still run these levels' kernels: the same files, compiled to AVX2 through the emulated intrinsics
 # of SIMDe (pip install cmeel-simde). The machine code of the real levels is built too, but not linked.

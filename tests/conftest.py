@@ -1,7 +1,7 @@
 """What all tests share: the right package is tested, on every ISA level of this CPU, deterministically.
 
 A test that takes the argument ``isa`` runs once per level. ``LIGHTKERN_TEST_EMULATED=1`` says that the CPU is emulated,
-and so slow: Hypothesis then tries few examples, and `emulation.thinned` leaves cases out.
+or the code instrumented, and so slow: Hypothesis then tries few examples, and `emulation.thinned` leaves cases out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What tests leave out on an emulated CPU, which is slow: ``LIGHTKERN_TEST_EMULATED=1`` says that it is one."""
+"""What tests leave out on a slow, emulated CPU or of instrumented code: ``LIGHTKERN_TEST_EMULATED=1`` says that."""
 
 from __future__ import annotations
 

@@ -73,10 +73,6 @@ def slow_float(case: Case, threads: int) -> Runner:
     return Runner(run)
 
 
-def wrong_shape(case: Case, threads: int) -> Runner:
-    return Runner(lambda x: np.zeros((1, 7), np.float32))
-
-
 SLOW = Contender("slow float", "numpy", "float", slow_float)
 ABSENT = Contender("absent int8", "no_such_runtime", "exact", slow_float)
 
