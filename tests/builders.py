@@ -170,6 +170,13 @@ class Net:
         values = quant.quantize(self.quants[x].dequantize(np.arange(-128, 128).astype(np.int8)))
         return self._append("table", [x], quant, {}, {"table": values})
 
+    def hard_swish(self, x: str) -> str:
+        """x * relu6(x + 3) / 6 over [-3, 6] as a table: one that x86 kernels compute by lines, with two fixes."""
+        real = np.linspace(-3, 6, 256)
+        y = real * np.clip(real + 3, 0, 6) / 6
+        values = np.rint((y - y.min()) / (np.ptp(y) / 255) - 128).astype(np.int8)
+        return self._append("table", [x], self.quant(self.quants[x].scale), {}, {"table": values})
+
     def softmax(self, x: str) -> str:
         """Softmax along the last axis."""
         exp = np.rint(2**23 * np.exp(-np.arange(256) * self.quants[x].scale)).astype(np.int32)

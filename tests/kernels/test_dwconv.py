@@ -114,7 +114,7 @@ def test_any_window(isa: str, case: tuple[Model, Any], threads: int) -> None:
 
 
 @pytest.mark.parametrize("fuse", [False, True])
-@pytest.mark.parametrize("tail", ["table", "add", "table + add"])
+@pytest.mark.parametrize("tail", ["table", "hard-swish", "add", "table + add", "hard-swish + add"])
 def test_fused_tail(isa: str, fuse: bool, tail: str) -> None:
     """A table, a residual, and both behind the convolution, fused or not."""
     rng = np.random.default_rng(3)
@@ -124,6 +124,8 @@ def test_fused_tail(isa: str, fuse: bool, tail: str) -> None:
         y = net.conv2d(x, c, kernel=(k, k), padding=(k // 2,) * 4, groups=c)
         if "table" in tail:
             y = net.table(y)
+        if "hard-swish" in tail:
+            y = net.hard_swish(y)
         if "add" in tail:
             y = net.binary("add", x, y)
         check(net.model(y), inputs(net.model(y), rng), isa=isa, fuse=fuse)

@@ -221,11 +221,11 @@ def test_groups_that_are_copied_together(kernel: str) -> None:
 def test_fused(kernel: str, fuse: bool) -> None:
     """Table and residual add behind a convolution, alone and together."""
     rng = np.random.default_rng(6)
-    for tabulated, added, c in itertools.product([False, True], [False, True], [1, 8, 15, 16, 17, 40]):
+    for table, added, c in itertools.product(["none", "any", "smooth"], [False, True], [1, 8, 15, 16, 17, 40]):
         net = Net(rng)
         x = net.input((3, 7, c))
         y = net.conv2d(x, c, kernel=(3, 3), padding=(1, 1, 1, 1))
-        y = net.table(y) if tabulated else y
+        y = net.table(y) if table == "any" else net.hard_swish(y) if table == "smooth" else y
         y = net.binary("add", y, x) if added else y
         model = net.model(y)
         check(model, inputs(model, rng), kernel=kernel, fuse=fuse)

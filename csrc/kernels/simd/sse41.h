@@ -4,6 +4,7 @@
 
 #include <smmintrin.h>
 
+#include "kernels/fit.h"
 #include "kernels/requant.h"
 #include "kernels/simd/x86.h"
 
@@ -114,20 +115,52 @@ struct AddVec {
   return pack_bytes(t[0], t[1], t[2], t[3], p.clamp);
 }
 
-// A table of 256 bytes for lookup16: chunks of 16, each the difference (by XOR) to the one before
-// within its half.
+// A table of 256 bytes for lookup16: its fit, or chunks of 16, each the difference (by XOR) to the
+// one before within its half.
 struct TableVec {
+  const TableFit* fit;
   __m128i chunk[16];
 };
-[[maybe_unused]] static inline TableVec load_table(const Act* table, const TableFit*) {
+[[maybe_unused]] static inline TableVec load_table(const Act* table, const TableFit* fit) {
   TableVec t;
+  t.fit = fit;
+  if (fit) return t;
   for (int k = 0; k < 16; ++k) t.chunk[k] = load16(table + 16 * k);
   for (int k = 15; k > 0; --k) {
     if (k != 8) t.chunk[k] = _mm_xor_si128(t.chunk[k], t.chunk[k - 1]);
   }
   return t;
 }
+
+// 21 instructions, and 4 for each fix.
+[[maybe_unused]] static inline __m128i evaluate16(__m128i x, const TableFit& fit) {
+  const auto load = [](const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); };
+  const __m128i nibble = _mm_set1_epi8(15);
+  const __m128i lo = _mm_and_si128(x, nibble), hi = _mm_and_si128(_mm_srli_epi16(x, 4), nibble);
+  const __m128i bulge = _mm_shuffle_epi8(
+      _mm_setr_epi8(0, 14, 26, 36, 44, 50, 54, 56, 56, 54, 50, 44, 36, 26, 14, 0), lo);
+  const auto chosen = [&](const void* p) { return _mm_shuffle_epi8(load(p), hi); };
+  const __m128i slope = chosen(fit.slope), bend = chosen(fit.bend),
+                start_low = chosen(fit.start_low), start_high = chosen(fit.start_high);
+  const __m128i scale = _mm_set1_epi16(static_cast<int16_t>(fit.scale));
+  const auto line = [&](__m128i at, __m128i factors, __m128i start) {
+    return _mm_mulhi_epu16(_mm_add_epi16(_mm_maddubs_epi16(at, factors), start), scale);
+  };
+  __m128i y = _mm_packus_epi16(line(_mm_unpacklo_epi8(lo, bulge), _mm_unpacklo_epi8(slope, bend),
+                                    _mm_unpacklo_epi8(start_low, start_high)),
+                               line(_mm_unpackhi_epi8(lo, bulge), _mm_unpackhi_epi8(slope, bend),
+                                    _mm_unpackhi_epi8(start_low, start_high)));
+  for (int i = 0; i < fit.fixes; ++i) {
+    // Negative, which pshufb turns to 0, in other chunks.
+    const __m128i at = _mm_adds_epu8(
+        _mm_xor_si128(x, _mm_set1_epi8(static_cast<char>(fit.fix[i].first))), _mm_set1_epi8(0x70));
+    y = _mm_xor_si128(y, _mm_shuffle_epi8(load(fit.fix[i].value), at));
+  }
+  return y;
+}
+
 [[maybe_unused]] static inline __m128i lookup16(__m128i x, const TableVec& t) {
+  if (t.fit) return evaluate16(x, *t.fit);
   const __m128i step = _mm_set1_epi8(16);
   __m128i low = x, high = _mm_xor_si128(x, _mm_set1_epi8(-128));
   __m128i y = _mm_setzero_si128(), z = y;
@@ -194,15 +227,16 @@ template <class Wide, class Narrow, class One>
 }
 
 // n bytes through a table, in place; few of them are not worth a TableVec.
-[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table) {
-  if (n >= 32) return lookup_row(y, y, n, load_table(table, nullptr), table);
+[[maybe_unused]] static inline void apply_table(Act* y, size_t n, const Act* table,
+                                                const TableFit* fit) {
+  if (n >= 32) return lookup_row(y, y, n, load_table(table, fit), table);
   for (size_t i = 0; i < n; ++i) y[i] = table[y[i]];
 }
 
 // The tail of the epilogue over a row of n values just written: table, then residual (null: none).
 [[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
                                                    const Epilogue& e) {
-  if (e.table) apply_table(y, static_cast<size_t>(n), e.table);
+  if (e.table) apply_table(y, static_cast<size_t>(n), e.table, e.fit);
   if (!residual) return;
   const AddVec p = load_add(e.add);
   walk_row(
