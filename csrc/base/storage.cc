@@ -32,8 +32,8 @@ std::byte* reserve(size_t size) {
 }
 
 // The part of `size` bytes for which huge pages are worth what they take: the last one if at least
-// half of it is used.
-size_t worth_huge_pages(size_t size) { return (size + kHugePage / 2) / kHugePage * kHugePage; }
+// three quarters of it are used.
+size_t worth_huge_pages(size_t size) { return (size + kHugePage / 4) / kHugePage * kHugePage; }
 
 // Memory that is touched after this gets huge pages, if the system agrees.
 bool ask_for_huge_pages(std::byte* base, size_t size) {
