@@ -179,12 +179,15 @@ void requantize_row(const __m256i* sums, __m256 multiplier, const ByteClamp& cla
     const __m256i bytes =
         _mm256_min_epu8(pack_bytes(round(0), round(1), round(2), round(3), clamp), clamp.hi8);
     const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
-    const __m128d first = _mm_castsi128_pd(_mm_unpacklo_epi32(low, high));
-    const __m128d last = _mm_castsi128_pd(_mm_unpackhi_epi32(low, high));
-    _mm_storel_pd(reinterpret_cast<double*>(y), first);
-    if (pixels > 1) _mm_storeh_pd(reinterpret_cast<double*>(y + stride), first);
-    if (pixels > 2) _mm_storel_pd(reinterpret_cast<double*>(y + 2 * stride), last);
-    if (pixels > 3) _mm_storeh_pd(reinterpret_cast<double*>(y + 3 * stride), last);
+    const __m128i first = _mm_unpacklo_epi32(low, high), last = _mm_unpackhi_epi32(low, high);
+    const auto store_high = [](Act* to,
+                               __m128i v) {  // unlike _mm_storeh_pd it asks for no alignment
+      _mm_storeh_pi(reinterpret_cast<__m64*>(to), _mm_castsi128_ps(v));
+    };
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(y), first);
+    if (pixels > 1) store_high(y + stride, first);
+    if (pixels > 2) _mm_storel_epi64(reinterpret_cast<__m128i*>(y + 2 * stride), last);
+    if (pixels > 3) store_high(y + 3 * stride, last);
   }
 }
 
