@@ -8,6 +8,8 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/thread_pool.h"
+
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -121,13 +123,13 @@ int64_t weights_of(const NodeDesc& node) {
   return total;
 }
 
-// How many threads lower a network. They live as long as lower_all() and are worth starting where
-// there is much to pack, whatever number of threads the sessions will have.
-size_t lowering_threads(int64_t weights) {
+// How many threads lower a network. They are worth starting where there is much to pack, whatever
+// number of threads the sessions will have.
+int lowering_threads(int64_t weights) {
   constexpr int64_t kLeastWeights = 200000;
   constexpr unsigned kMostThreads = 4;
   if (weights < kLeastWeights) return 1;
-  return std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads);
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, kMostThreads));
 }
 
 // Packing takes most of the time that a plan needs; the largest layers come first. Throws what the
@@ -145,7 +147,7 @@ std::vector<Step> lower_all(const LoweringContext& context, const std::vector<Fu
   std::sort(order.rbegin(), order.rend());
 
   std::atomic<size_t> next{0};
-  const auto work = [&] {
+  auto work = [&] {
     for (size_t at = next++; at < order.size(); at = next++) {
       const size_t i = order[at].second;
       try {
@@ -155,15 +157,13 @@ std::vector<Step> lower_all(const LoweringContext& context, const std::vector<Fu
       }
     }
   };
-  std::vector<std::thread> threads(lowering_threads(weights) - 1);
   try {
-    for (std::thread& thread : threads) thread = std::thread(work);
+    ThreadPool pool(lowering_threads(weights));
+    pool.run(
+        static_cast<size_t>(pool.threads()), true,
+        [](void* job, size_t, size_t, int) { (*static_cast<decltype(work)*>(job))(); }, &work);
   } catch (const std::system_error&) {
-    // the system has no more threads to give: this one does the work
-  }
-  work();
-  for (std::thread& thread : threads) {
-    if (thread.joinable()) thread.join();
+    work();  // the system has no more threads to give: this one does it all
   }
   for (const std::exception_ptr& error : errors) {
     if (error) std::rethrow_exception(error);
