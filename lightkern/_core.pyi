@@ -1,12 +1,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .graph import Array
+Buffer = Any
+"""Whatever has the buffer protocol: a memoryview, a NumPy array, ..."""
 
 __version__: str
 
 def isa_levels() -> list[str]: ...
 def kernels() -> list[tuple[str, str, str]]: ...
+def extremes(buffer: Buffer) -> tuple[Any, Any]: ...
+def overlap(first: Buffer, second: Buffer) -> bool: ...
 
 class Plan:
     def __init__(
@@ -38,16 +41,16 @@ class Session:
     def arena_nbytes(self) -> int: ...
     def run(
         self,
-        inputs: Sequence[Array],
+        inputs: Sequence[Buffer],
         inputs_channels_first: Sequence[bool],
-        outputs: Sequence[Array],
+        outputs: Sequence[Buffer],
         outputs_channels_first: Sequence[bool],
         batch: int,
-    ) -> int: ...
+    ) -> tuple[int, int] | None: ...
     def time(
         self,
-        inputs: Sequence[Array],
+        inputs: Sequence[Buffer],
         inputs_channels_first: Sequence[bool],
-        outputs: Sequence[Array],
+        outputs: Sequence[Buffer],
         outputs_channels_first: Sequence[bool],
     ) -> list[float]: ...

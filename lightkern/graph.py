@@ -9,11 +9,10 @@ from __future__ import annotations
 import copy
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from .opset import GRAPH_OPS, MAX_DIM, MAX_ELEMENTS, OpRule, RuleError, Shape, elements
 
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 else:
-    Array = np.ndarray  # numpy.typing takes a millisecond to import
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+    Array = Any  # running a file needs no NumPy, whose import takes longer than all the rest: functions import it
+
+FLOAT32_MAX = (2 - 2.0**-23) * 2.0**127
 
 
 @dataclass
@@ -46,6 +46,7 @@ class Node:
         JSON-able attributes, as the op's rule lists them.
     params : dict of str to ndarray
         Constant arrays: ``weight`` [oc, kh, kw, ic / groups] for conv2d, [out, in] for linear, ``bias`` [oc], ...
+        Sessions and the rules of an int8 model take memoryviews of such arrays too.
     """
 
     op: str
@@ -174,6 +175,8 @@ class Graph(NodeList):
         ValueError
             The message names the node, the rule and the actual value.
         """
+        import numpy as np
+
         self.shapes()
         for node in self.nodes:
             where = f"node {node.name!r} ({node.op})"
@@ -182,6 +185,8 @@ class Graph(NodeList):
             except RuleError as error:
                 raise ValueError(f"{where}: {error}") from None
             for key, value in node.params.items():
+                if not is_ndarray(value):
+                    raise ValueError(f"{where}: parameter {key!r} is a memoryview, expected a NumPy array")
                 wanted = np.int32 if node.op == "resize" else np.float32
                 if value.dtype != wanted:
                     raise ValueError(f"{where}: {key} has dtype {value.dtype}, expected {wanted.__name__}")
@@ -242,27 +247,51 @@ def named_inputs(ports: Sequence[Port], x: Array | Mapping[str, Array]) -> dict[
     TypeError, ValueError
         If names, rank or sizes do not fit; the message names the port, the expected and the actual shape.
     """
-    if not isinstance(x, Mapping):
+    named = by_name("input", ports, x)
+    for name, value in named.items():
+        if not is_ndarray(value):
+            raise TypeError(f"input {name!r}: expected a NumPy array, got {type(value).__name__}")
+    check_inputs(ports, named)
+    return named
+
+
+def by_name(what: str, ports: Sequence[Port], values: Any) -> dict[str, Any]:
+    """Match a user's value, or mapping of values, to the ports; check the names alone."""
+    if not isinstance(values, Mapping):
         if len(ports) != 1:
-            raise TypeError(
-                f"the model has {len(ports)} inputs ({', '.join(p.name for p in ports)}): pass a dict of arrays"
-            )
-        x = {ports[0].name: x}
-    names = {p.name for p in ports}
-    if set(x) != names:
-        raise ValueError(f"expected inputs {sorted(names)}, got {sorted(map(str, x))}")
+            names = ", ".join(port.name for port in ports)
+            raise TypeError(f"the model has {len(ports)} {what}s ({names}): pass a dict of arrays")
+        return {ports[0].name: values}
+    expected = {port.name for port in ports}
+    if set(values) != expected:
+        raise ValueError(f"expected {what}s {sorted(expected)}, got {sorted(map(str, values))}")
+    return dict(values)
+
+
+def check_inputs(ports: Sequence[Port], values: Mapping[str, Any]) -> int:
+    """Check the shapes of arrays or memoryviews; return the batch size, which all have in common."""
     sizes = set()
     for port in ports:
-        value = x[port.name]
-        if not isinstance(value, np.ndarray):
-            raise TypeError(f"input {port.name!r}: expected a NumPy array, got {type(value).__name__}")
-        if value.shape[1:] != port.api_shape or value.ndim == 0 or value.shape[0] < 1:
+        shape = values[port.name].shape
+        if shape[1:] != port.api_shape or not shape or shape[0] < 1:
             expected = ", ".join(map(str, ("n", *port.api_shape)))
-            raise ValueError(f"input {port.name!r}: expected shape ({expected}) with n >= 1, got {value.shape}")
-        sizes.add(value.shape[0])
+            raise ValueError(f"input {port.name!r}: expected shape ({expected}) with n >= 1, got {shape}")
+        sizes.add(shape[0])
     if len(sizes) != 1:
         raise ValueError(f"all inputs must have one batch size, got {sorted(sizes)}")
-    return dict(x)
+    return int(sizes.pop())
+
+
+def is_ndarray(value: Any) -> bool:
+    """Whether a value is a NumPy array. Does not import NumPy: before somebody did, there is none."""
+    return isinstance(value, getattr(sys.modules.get("numpy"), "ndarray", ()))
+
+
+def dtype_name(value: Any) -> str:
+    """The dtype of an array or a memoryview as NumPy writes it, such as "float32"."""
+    if isinstance(value, memoryview):
+        return {"b": "int8", "i": "int32", "f": "float32"}.get(value.format, value.format)
+    return str(value.dtype)
 
 
 def infer_shape(rule: OpRule, node: Node, inputs: Sequence[Shape]) -> Shape:
@@ -280,8 +309,8 @@ def infer_shape(rule: OpRule, node: Node, inputs: Sequence[Shape]) -> Shape:
     for key, rank in rule.params.items():
         if key not in node.params:
             raise RuleError(f"parameter {key!r} is missing")
-        value = node.params[key]
-        if not isinstance(value, np.ndarray):
+        value: Any = node.params[key]
+        if not (isinstance(value, memoryview) or is_ndarray(value)):
             raise RuleError(f"parameter {key!r} is a {type(value).__name__}, expected a NumPy array")
         if value.ndim != rank:
             raise RuleError(f"parameter {key!r} has shape {value.shape}, expected {rank} dimensions")
@@ -324,7 +353,7 @@ def _are_ints(value: Any, length: int | None = None) -> bool:
 def _is_real(value: Any) -> bool:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    return abs(value) <= _FLOAT32_MAX or abs(value) == math.inf
+    return abs(value) <= FLOAT32_MAX or abs(value) == math.inf
 
 
 _IS_KIND: dict[str, Callable[[Any], bool]] = {

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from . import _core
 from .errors import UnsupportedError
-from .graph import Array, Node, NodeList, check_fields
+from .graph import FLOAT32_MAX, Array, Node, NodeList, check_fields, dtype_name
 from .opset import CLAMPED, MODEL_OPS, SAME_QUANT, WEIGHT_FORMATS, RuleError, Shape
 
 __all__ = ["Model", "Quant", "load"]
 
 MAX_ACCUMULATOR = 2**31 - 1
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_TINY = 2.0**-126
+"""The least positive normal float32."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,11 @@ class Model(NodeList):
         for name in self.quants:
             if name not in shapes:
                 raise ValueError(f"quants: there is no tensor {name!r}")
-        with np.errstate(all="ignore"):
-            for node in self.nodes:
-                try:
-                    _check_node(node, self.quants, shapes)
-                except RuleError as error:
-                    raise ValueError(f"node {node.name!r} ({node.op}): {error}") from None
+        for node in self.nodes:
+            try:
+                _check_node(node, self.quants, shapes)
+            except RuleError as error:
+                raise ValueError(f"node {node.name!r} ({node.op}): {error}") from None
         return shapes
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -147,21 +147,16 @@ def load(path: str | os.PathLike[str]) -> Model:
     return file_format.load(path)
 
 
-_INT8, _INT32, _FLOAT32 = np.dtype(np.int8), np.dtype(np.int32), np.dtype(np.float32)
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "weight": _INT8,
-    "weight_scale": _FLOAT32,
-    "bias": _INT32,
-    "slope": _FLOAT32,
-    "table": _INT8,
-    "exp": _INT32,
-    **{f"{axis}_{what}": _INT32 for axis in "yx" for what in ("low", "fraction")},
+_DTYPES = {
+    "weight": "int8",
+    "weight_scale": "float32",
+    "bias": "int32",
+    "slope": "float32",
+    "table": "int8",
+    "exp": "int32",
+    **{f"{axis}_{what}": "int32" for axis in "yx" for what in ("low", "fraction")},
 }
-_least, _most = np.minimum.reduce, np.maximum.reduce
-Scales = tuple[np.float32, np.float32]
-"""The least and the greatest value of a node's only float parameter: ``weight_scale`` or ``slope``."""
-_NO_SCALES = np.float32(0), np.float32(0)
-_TINY = float(np.finfo(np.float32).tiny)
+_SINGLE = struct.Struct("<f")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -169,10 +164,25 @@ def _require(condition: bool, message: str) -> None:
         raise RuleError(message)
 
 
+def _float32(value: float) -> float:
+    """The float32 next to a value, ties to even, or an infinity.
+
+    Of a product or a quotient of two float32 that Python computed, this is what float32 arithmetic gives, although it
+    was rounded twice. The product is exact in 53 bits: it has 48. Of the quotient x / y, the first rounding, by at most
+    2**-53 of it, would have to reach the midpoint m of two float32. But x - m * y is a multiple of the product of the
+    last bits of m and y, which have 25 and 24 bits; if not 0, it is more than 2**-50 of m * y, and the quotient as far
+    from m. The midpoints of subnormal numbers have fewer bits still.
+    """
+    try:
+        (single,) = _SINGLE.unpack(_SINGLE.pack(value))
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return float(single)
+
+
 def _check_quant(name: str, quant: Quant) -> None:
     scale, zero_point = quant.scale, quant.zero_point
-    normal = isinstance(scale, float) and math.isfinite(scale) and scale >= _TINY
-    if not (normal and scale <= _FLOAT32_MAX and float(np.float32(scale)) == scale):
+    if not (isinstance(scale, float) and FLOAT32_TINY <= scale <= FLOAT32_MAX and _float32(scale) == scale):
         raise ValueError(f"tensor {name!r}: scale {scale!r} is not a positive, finite, normal float32")
     if not (type(zero_point) is int and -128 <= zero_point <= 127):
         raise ValueError(f"tensor {name!r}: zero point {zero_point!r} is not an int in [-128, 127]")
@@ -180,12 +190,13 @@ def _check_quant(name: str, quant: Quant) -> None:
 
 def _check_node(node: Node, quants: Mapping[str, Quant], shapes: Mapping[str, Shape]) -> None:
     check_fields(MODEL_OPS[node.op], node)
-    scales = _NO_SCALES
+    scales = (0.0, 0.0)
     for key, value in node.params.items():
-        if value.dtype != _DTYPES[key]:
-            raise RuleError(f"{key} has dtype {value.dtype}, expected {_DTYPES[key].name}")
-        if value.dtype == _FLOAT32:
-            scales = _least(value), _most(value)
+        dtype = dtype_name(value)
+        if dtype != _DTYPES[key]:
+            raise RuleError(f"{key} has dtype {dtype}, expected {_DTYPES[key]}")
+        if dtype == "float32":  # of every op, at most one parameter
+            scales = _core.extremes(value)
             if not (math.isfinite(scales[0]) and math.isfinite(scales[1])):
                 raise RuleError(f"{key} contains NaN or infinity")
     if node.op in CLAMPED:
@@ -210,18 +221,21 @@ def _check_node(node: Node, quants: Mapping[str, Quant], shapes: Mapping[str, Sh
         _check_multipliers(node, quants, _window_elements(node, shapes), scales)
 
 
-def _check_weights(node: Node, least_scale: np.float32) -> None:
+def _check_weights(node: Node, least_scale: float) -> None:
     weight, bias = node.params["weight"], node.params["bias"]
     weight_format = node.attrs.get("weight_format", "dense")
     if weight_format not in WEIGHT_FORMATS:
         raise RuleError(f"weight_format must be one of {WEIGHT_FORMATS}, got {weight_format!r}")
-    if _least(weight, axis=None) < -127:
+    if _core.extremes(weight)[0] < -127:
         raise RuleError("weight contains -128, the range is [-127, 127]")
-    if least_scale < _TINY:
-        raise RuleError(f"weight_scale {float(least_scale)} is not a positive, normal float32")
-    most_bias = max(-int(_least(bias)), int(_most(bias)))
-    if weight.size // len(weight) * 127 * 255 + most_bias <= MAX_ACCUMULATOR:
-        return  # whatever the weights are
+    if least_scale < FLOAT32_TINY:
+        raise RuleError(f"weight_scale {least_scale} is not a positive, normal float32")
+    least_bias, most_bias = _core.extremes(bias)
+    if math.prod(weight.shape[1:]) * 127 * 255 + max(-least_bias, most_bias) <= MAX_ACCUMULATOR:
+        return  # whatever the weights are, as in nearly all networks
+    import numpy as np
+
+    weight, bias = np.asarray(weight), np.asarray(bias)
     sums = np.abs(weight.reshape(len(weight), -1)).sum(axis=1, dtype=np.int64) * 255 + np.abs(bias.astype(np.int64))
     _check_accumulator(node, int(sums.max()), f"channel {int(sums.argmax())}")
 
@@ -236,7 +250,8 @@ def _check_accumulator(node: Node, most: int, what: str) -> None:
 
 def _check_softmax(exp: Array, scale: float) -> None:
     _require(exp.shape == (256,), f"exp has shape {exp.shape}, expected (256,)")
-    _require(bool((exp >= 0).all() and (exp <= 1 << 23).all()), f"exp {exp.min()} .. {exp.max()} exceeds [0, 2**23]")
+    least, most = _core.extremes(exp)
+    _require(least >= 0 and most <= 1 << 23, f"exp {least} .. {most} exceeds [0, 2**23]")
     _require(int(exp[0]) >= 1, f"exp[0] is {exp[0]}, must be at least 1")
     _require(2.0**-24 <= scale <= 2.0**24, f"the output's scale {scale} is outside of [2**-24, 2**24]")
 
@@ -244,7 +259,7 @@ def _check_softmax(exp: Array, scale: float) -> None:
 def _check_resize(node: Node, shape: Shape) -> None:
     for axis, size in zip("yx", shape[:2], strict=True):
         for key, most in ((f"{axis}_low", size - 1), (f"{axis}_fraction", 2048)):
-            low, high = int(node.params[key].min()), int(node.params[key].max())
+            low, high = _core.extremes(node.params[key])
             _require(low >= 0 and high <= most, f"{key} {low} .. {high} exceeds [0, {most}]")
 
 
@@ -260,25 +275,26 @@ def _window_elements(node: Node, shapes: Mapping[str, Shape]) -> int:
     return count
 
 
-def _check_multipliers(node: Node, quants: Mapping[str, Quant], count: int, scales: Scales) -> None:
+def _check_multipliers(node: Node, quants: Mapping[str, Quant], count: int, scales: tuple[float, float]) -> None:
     """Every product and ratio of scales, intermediate ones too, must be a normal float32, and no multiplier huge.
 
-    Rounding is monotonic, so those of the least and of the greatest factor bound all others.
+    Rounding is monotonic, so those of the least and of the greatest factor bound all others. `scales` are the extremes
+    of the float parameter, if there is one.
     """
-    y = np.float32(quants[node.output].scale)
-    xs = [np.float32(quants[name].scale) for name in node.inputs]
+    y = quants[node.output].scale
+    xs = [quants[name].scale for name in node.inputs]
     products = xs
     if node.op in ("conv2d", "linear"):
-        products = [xs[0] * scales[0], xs[0] * scales[1]]
+        products = [_float32(xs[0] * scale) for scale in scales]
     elif node.op == "mul":
-        products = [xs[0] * xs[1]]
+        products = [_float32(xs[0] * xs[1])]
     elif node.op == "prelu":
-        slope = np.abs(node.params["slope"])
-        products = [*(xs[0] * slope[slope > 0]), xs[0]]
+        slopes = [abs(slope) for slope in node.params["slope"].tolist() if slope != 0] or [1.0]
+        products = [xs[0], _float32(xs[0] * min(slopes)), _float32(xs[0] * max(slopes))]
     least, most = min(products), max(products)
-    least, most = min(least, least / y / np.float32(count)), most / y
-    if not (least >= _TINY and most < 2.0**24 and max(products) <= _FLOAT32_MAX):
+    least = min(least, _float32(_float32(least / y) / count))
+    if not (least >= FLOAT32_TINY and _float32(most / y) < 2.0**24 and most <= FLOAT32_MAX):
         raise RuleError(
-            f"a requantization multiplier or an intermediate product of scales, {float(least)} .. {float(most)}, is "
+            f"a requantization multiplier or an intermediate product of scales, {least} .. {_float32(most / y)}, is "
             "outside of [2**-126, 2**24)"
         )

@@ -225,9 +225,9 @@ class Session:
             outputs_channels_first=_channels_first(self.packed.outputs),
             batch=batch,
         )
-        if bad >= 0:
-            where = np.argwhere(np.isnan(arrays[bad]))[0].tolist()
-            raise ValueError(f"input {self.packed.inputs[bad].name!r}: NaN at index {where}")
+        if bad is not None:
+            where = [int(i) for i in np.unravel_index(bad[1], arrays[bad[0]].shape)]
+            raise ValueError(f"input {self.packed.inputs[bad[0]].name!r}: NaN at index {where}")
         if len(outputs) == 1:
             return outputs[0]
         return {p.name: y for p, y in zip(self.packed.outputs, outputs, strict=True)}

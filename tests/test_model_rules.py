@@ -15,7 +15,7 @@ from strategies import one_node_models, random_models
 import lightkern as lk
 from lightkern import reference
 from lightkern.graph import Node
-from lightkern.model import Model, Quant
+from lightkern.model import Model, Quant, _float32
 
 Edit = Callable[[Model], Any]
 STYLE = Style(zero_point=0, clamp="none")
@@ -345,6 +345,73 @@ def test_multipliers_near_their_limits() -> None:
         net.nodes[0].params["slope"][:] = 1.0
         net.quants[y] = Quant(scale, 0)
         assert reference.run(net.model(y), np.array([[1, -1, 0]], np.int8)).tolist() == [wanted]
+
+
+def _quotient_and_product(x: np.ndarray, y: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        pairs = ((x * y, float.__mul__), (x / y, float.__truediv__))
+    for wanted, operation in pairs:
+        found = [_float32(operation(float(a), float(b))) for a, b in zip(x, y, strict=True)]
+        np.testing.assert_array_equal(np.array(found), wanted.astype(np.float64))
+
+
+def test_products_and_quotients_of_scales_are_those_of_float32() -> None:
+    """Computed in double and rounded once more: the same, subnormal and infinite ones too."""
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0x00800000, 0x7F800000, (2, 20_000), dtype=np.int32)  # all positive normal numbers
+    _quotient_and_product(*bits.view(np.float32))
+    for exponent in (-126, -150, 127):  # results around the least normal and subnormal numbers, and the greatest
+        x = np.ldexp(rng.uniform(1, 2, 20_000), exponent // 2).astype(np.float32)
+        other = np.ldexp(rng.uniform(0.5, 2, 20_000), exponent - exponent // 2)
+        _quotient_and_product(x, other.astype(np.float32))
+        _quotient_and_product(x, (1 / other).astype(np.float32))
+
+
+F32 = np.float32
+BELOW_TINY = float(np.nextafter(F32(TINY), F32(0)))
+LIMITS: list[tuple[str, Edit, bool]] = [
+    ("mul", lambda m: (quant("in0", 2.0**-63)(m), quant("in1", 2.0**-63)(m), quant("t0", 1.0)(m)), True),
+    ("mul", lambda m: (quant("in0", 2.0**-63)(m), quant("in1", 2.0**-64)(m), quant("t0", 2.0**-9)(m)), False),
+    ("linear", lambda m: (quant("in0", 2.0**24)(m), quant("t0", 1.0)(m), param("weight_scale", ones(4))(m)), False),
+    (
+        "linear",
+        lambda m: (quant("in0", below(2.0**24))(m), quant("t0", 1.0)(m), param("weight_scale", ones(4))(m)),
+        True,
+    ),
+    ("linear", lambda m: (quant("in0", TINY)(m), quant("t0", 1.0)(m), param("weight_scale", ones(4))(m)), True),
+    ("linear", lambda m: (quant("in0", TINY)(m), quant("t0", 1.0)(m), element("weight_scale", 1, below(1))(m)), False),
+    ("linear", lambda m: (quant("in0", below(2.0**127))(m), param("weight_scale", 2 * ones(4))(m), t0_huge(m)), True),
+    ("linear", lambda m: (quant("in0", 2.0**127)(m), param("weight_scale", 2 * ones(4))(m), t0_huge(m)), False),
+    ("prelu", lambda m: (quant("in0", 1.0)(m), quant("t0", 1.0)(m), param("slope", -TINY * ones(6))(m)), True),
+    ("prelu", lambda m: (quant("in0", 1.0)(m), quant("t0", 1.0)(m), element("slope", 1, -BELOW_TINY)(m)), False),
+    ("prelu", lambda m: (quant("in0", 1.0)(m), quant("t0", 1.0)(m), param("slope", 0 * ones(6))(m)), True),
+    ("prelu", lambda m: (quant("in0", 1.0)(m), quant("t0", 1.0)(m), element("slope", 1, -(2.0**24))(m)), False),
+    ("avg_pool", lambda m: (quant("in0", TINY)(m), quant("t0", 2.0**-3)(m)), True),  # a window of 6
+    ("avg_pool", lambda m: (quant("in0", TINY)(m), quant("t0", 2.0**-2)(m)), False),
+]
+
+
+def ones(size: int) -> np.ndarray:
+    return np.ones(size, np.float32)
+
+
+def below(value: float) -> float:
+    return float(np.nextafter(F32(value), F32(0)))
+
+
+def t0_huge(model: Model) -> None:
+    quant("t0", float(np.finfo(np.float32).max))(model)
+
+
+@pytest.mark.parametrize(("op", "edit", "valid"), LIMITS)
+def test_multipliers_at_their_limits(op: str, edit: Edit, valid: bool) -> None:
+    model = _model(BASES[op])
+    edit(model)
+    if valid:
+        model.validate()
+    else:
+        with pytest.raises(ValueError, match="multiplier or an intermediate product"):
+            model.validate()
 
 
 def test_inputs_helper_fits_every_kind() -> None:

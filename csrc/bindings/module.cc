@@ -1,12 +1,17 @@
-// The extension module lightkern._core: the only code that includes pybind11. It converts, checks
-// dtype, shape and contiguity, and releases the GIL; every rule of the format lives in Python.
-#include <pybind11/numpy.h>
+// The extension module lightkern._core; this folder is the only code that includes pybind11. It
+// converts, checks dtype, shape and contiguity, and releases the GIL; every rule of the format
+// lives in Python.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <optional>
 #include <utility>
 
 #include "base/cpu.h"
+#include "bindings/buffers.h"
 #include "kernels/registry.h"
 #include "runtime/plan.h"
 #include "runtime/session.h"
@@ -21,25 +26,10 @@ struct PlanHandle {
   std::shared_ptr<const Plan> plan;
 };
 
-ArrayView view_of(const std::string& where, const py::array& array) {
-  ArrayView view;
-  if (array.dtype().is(py::dtype::of<int8_t>())) {
-    view.type = 'b';
-  } else if (array.dtype().is(py::dtype::of<int32_t>())) {
-    view.type = 'i';
-  } else if (array.dtype().is(py::dtype::of<float>())) {
-    view.type = 'f';
-  } else {
-    throw py::type_error(where + ": dtype " + std::string(py::str(array.dtype())) +
-                         " is not int8, int32 or float32");
-  }
-  if (!(array.flags() & py::array::c_style)) throw py::value_error(where + ": not C-contiguous");
-  view.data = array.data();
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) view.shape.push_back(array.shape(i));
-  return view;
-}
+// What a plan or a run reads and writes, held until it is done; elements never move.
+using HeldBuffers = std::deque<HeldBuffer>;
 
-NodeDesc node_of(const py::dict& source) {
+NodeDesc node_of(const py::dict& source, HeldBuffers& held) {
   NodeDesc node;
   node.op = py::cast<std::string>(source["op"]);
   node.name = py::cast<std::string>(source["name"]);
@@ -48,8 +38,8 @@ NodeDesc node_of(const py::dict& source) {
   node.ints = py::cast<std::map<std::string, std::vector<int64_t>>>(source["ints"]);
   for (const auto& item : py::cast<py::dict>(source["arrays"])) {
     const std::string key = py::cast<std::string>(item.first);
-    node.arrays[key] =
-        view_of("node '" + node.name + "', " + key, py::cast<py::array>(item.second));
+    held.emplace_back("node '" + node.name + "', " + key, py::cast<py::buffer>(item.second));
+    node.arrays[key] = held.back().view();
   }
   return node;
 }
@@ -63,7 +53,10 @@ PlanHandle plan_of(const py::list& tensors, const py::list& nodes, std::vector<i
     model.tensors.push_back({std::get<0>(t), std::get<1>(t), std::get<2>(t), std::get<3>(t),
                              std::get<4>(t), std::get<5>(t)});
   }
-  for (const py::handle& item : nodes) model.nodes.push_back(node_of(py::cast<py::dict>(item)));
+  HeldBuffers held;
+  for (const py::handle& item : nodes) {
+    model.nodes.push_back(node_of(py::cast<py::dict>(item), held));
+  }
   model.inputs = std::move(inputs);
   model.outputs = std::move(outputs);
   PlanOptions options;
@@ -71,51 +64,64 @@ PlanHandle plan_of(const py::list& tensors, const py::list& nodes, std::vector<i
   options.kernel = kernel;
   options.guard = guarded ? Guard::kOn : Guard::kOff;
   options.fuse = fuse;
-  py::gil_scoped_release release;  // the caller holds references to all arrays
+  py::gil_scoped_release release;
   return {make_plan(model, options)};
 }
 
-// Matches arrays against tensors: float32 or int8, C-contiguous, [n][h*w*c] elements.
+// Matches buffers against tensors: float32 or int8, C-contiguous, [n][h*w*c] elements.
 std::vector<IoArray> io_arrays(const Plan& plan, const std::vector<int>& tensors,
-                               const std::vector<py::array>& arrays,
-                               const std::vector<bool>& channels_first, size_t batch,
-                               bool writable) {
-  if (arrays.size() != tensors.size() || channels_first.size() != tensors.size()) {
+                               const std::vector<py::buffer>& buffers,
+                               const std::vector<bool>& channels_first, size_t batch, bool writable,
+                               HeldBuffers& held) {
+  if (buffers.size() != tensors.size() || channels_first.size() != tensors.size()) {
     throw py::value_error("expected " + std::to_string(tensors.size()) + " arrays");
   }
   std::vector<IoArray> out;
-  for (size_t i = 0; i < arrays.size(); ++i) {
+  for (size_t i = 0; i < buffers.size(); ++i) {
     const TensorDesc& tensor = plan.tensors[static_cast<size_t>(tensors[i])];
     const std::string where = "array of tensor '" + tensor.name + "'";
-    const ArrayView view = view_of(where, arrays[i]);
+    held.emplace_back(where, buffers[i]);
+    const ArrayView& view = held.back().view();
     if (view.type == 'i') throw py::type_error(where + ": expected float32 or int8");
     if (static_cast<size_t>(view.elements()) != batch * tensor.elements()) {
       throw py::value_error(where + ": " + std::to_string(view.elements()) +
                             " elements, expected " + std::to_string(batch * tensor.elements()));
     }
-    if (writable && !arrays[i].writeable()) throw py::value_error(where + ": not writable");
+    if (writable && !held.back().writable()) throw py::value_error(where + ": not writable");
     out.push_back({const_cast<void*>(view.data), view.type == 'f', channels_first[i]});
   }
   return out;
 }
 
-int run_session(Session& session, const std::vector<py::array>& inputs,
-                const std::vector<bool>& inputs_first, const std::vector<py::array>& outputs,
-                const std::vector<bool>& outputs_first, size_t batch) {
+// An input that holds a NaN, and the index of its first one, counted in elements.
+using FoundNan = std::optional<std::pair<int, size_t>>;
+
+FoundNan run_session(Session& session, const std::vector<py::buffer>& inputs,
+                     const std::vector<bool>& inputs_first, const std::vector<py::buffer>& outputs,
+                     const std::vector<bool>& outputs_first, size_t batch) {
   const Plan& plan = session.plan();
-  const auto in = io_arrays(plan, plan.inputs, inputs, inputs_first, batch, false);
-  const auto out = io_arrays(plan, plan.outputs, outputs, outputs_first, batch, true);
+  HeldBuffers held;
+  const auto in = io_arrays(plan, plan.inputs, inputs, inputs_first, batch, false, held);
+  const auto out = io_arrays(plan, plan.outputs, outputs, outputs_first, batch, true, held);
   py::gil_scoped_release release;
-  return session.run(in, out, batch);
+  const int bad = session.run(in, out, batch);
+  if (bad < 0) return std::nullopt;
+  const auto* values = static_cast<const float*>(in[static_cast<size_t>(bad)].data);
+  const TensorDesc& tensor =
+      plan.tensors[static_cast<size_t>(plan.inputs[static_cast<size_t>(bad)])];
+  const float* end = values + batch * tensor.elements();
+  const float* first = std::find_if(values, end, [](float x) { return std::isnan(x); });
+  return {{bad, first == end ? 0 : static_cast<size_t>(first - values)}};  // somebody else wrote it
 }
 
-std::vector<double> time_session(Session& session, const std::vector<py::array>& inputs,
+std::vector<double> time_session(Session& session, const std::vector<py::buffer>& inputs,
                                  const std::vector<bool>& inputs_first,
-                                 const std::vector<py::array>& outputs,
+                                 const std::vector<py::buffer>& outputs,
                                  const std::vector<bool>& outputs_first) {
   const Plan& plan = session.plan();
-  const auto in = io_arrays(plan, plan.inputs, inputs, inputs_first, 1, false);
-  const auto out = io_arrays(plan, plan.outputs, outputs, outputs_first, 1, true);
+  HeldBuffers held;
+  const auto in = io_arrays(plan, plan.inputs, inputs, inputs_first, 1, false, held);
+  const auto out = io_arrays(plan, plan.outputs, outputs, outputs_first, 1, true, held);
   std::vector<double> seconds;
   seconds.reserve(plan.steps.size() + 2);
   py::gil_scoped_release release;
@@ -172,6 +178,9 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = LIGHTKERN_VERSION;
   m.def("isa_levels", &level_names, "ISA levels that this CPU has, best first.");
   m.def("kernels", &list_kernels, "All compiled kernels: (op, isa, name).");
+  m.def("extremes", &extremes, py::arg("buffer"),
+        "(least, greatest) value of an int8, int32 or float32 buffer; NaN, NaN if it holds a NaN.");
+  m.def("overlap", &overlap, py::arg("first"), py::arg("second"), "Whether two buffers overlap.");
 
   py::class_<PlanHandle>(m, "Plan")
       .def(py::init(&plan_of), py::kw_only(), py::arg("tensors"), py::arg("nodes"),
@@ -194,7 +203,7 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly("arena_nbytes", &Session::arena_bytes)
       .def("run", &run_session, py::arg("inputs"), py::arg("inputs_channels_first"),
            py::arg("outputs"), py::arg("outputs_channels_first"), py::arg("batch"),
-           "Index of an input that holds a NaN, or -1.")
+           "(input, element) of the first NaN of an input that holds one, or None.")
       .def("time", &time_session, py::arg("inputs"), py::arg("inputs_channels_first"),
            py::arg("outputs"), py::arg("outputs_channels_first"),
            "Seconds of each stage of one run: inputs, every step, outputs.");
