@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from lightkern.compression.rounding import input_moments, round_adaptively, round_by_hessian
 from lightkern.compression.weights import (
+    COUPLE_MISFITS,
     QuantizedWeights,
+    couple_loads,
     integer_bias,
     pair_excess,
     round_nearest,
@@ -20,6 +22,7 @@ from lightkern.model import Quant
 
 X = Quant(float(np.float32(0.02)), -128)
 Y = Quant(float(np.float32(0.05)), 3)
+PLAIN = {"per_channel": True, "saturation_free": True, "coupled_steps": False}
 
 
 def linear(weight: np.ndarray, bias: np.ndarray | None = None) -> Node:
@@ -35,7 +38,7 @@ def conv(weight: np.ndarray, groups: int) -> Node:
 
 
 def scales(node: Node, **options: bool) -> np.ndarray:
-    return weight_scales(node, X, Y, **{"per_channel": True, "saturation_free": True, **options})[0]
+    return weight_scales(node, X, Y, **{**PLAIN, **options})[0]
 
 
 def test_pair_excess_counts_both_signs() -> None:
@@ -64,8 +67,46 @@ def test_scales_follow_the_largest_weight_or_the_worst_pair() -> None:
     node = linear(np.array([[1.0, 0.0, -0.5, 0.5], [1.0, 1.0, 0.0, 0.0], [-1.0, -0.5, 0.2, 0.0]]))
     np.testing.assert_allclose(scales(node), [1 / 127, 2 / 127.5, 1.5 / 127.5], rtol=1e-6)
     np.testing.assert_allclose(scales(node, saturation_free=False), [1 / 127] * 3, rtol=1e-6)
-    assert weight_scales(node, X, Y, per_channel=True, saturation_free=True)[1] == pytest.approx(
-        (1 + 2 * 127 / 127.5 + 1.5 * 127 / 127.5) / 3
+    assert weight_scales(node, X, Y, **PLAIN)[1] == pytest.approx((1 + 2 * 127 / 127.5 + 1.5 * 127 / 127.5) / 3)
+
+
+def test_couple_loads_are_those_of_every_two_steps() -> None:
+    rows = np.array([[100, 20, -7, 5, 1, 2, 3, -4, -60, 9, 0, 0, 30]])  # 4 steps, the last of one weight
+    padded = np.pad(rows[0], (0, 3)).reshape(4, 2, 2)
+
+    def load(a: int, b: int) -> int:
+        fours = [np.concatenate([padded[a, half], padded[b, half]]) for half in (0, 1)]
+        return max(sign * int(f[sign * f > 0].sum()) for f in fours for sign in (1, -1))
+
+    wanted = [load(a, (a + distance) % 4) for distance in (1, 2) for a in range(4)]
+    assert couple_loads(rows).tolist() == [wanted]
+    assert couple_loads(rows[:, :4]).shape == (1, 0)
+    assert couple_loads(np.ones((3, 4 * 500))).shape == (3, 500 * 9)
+
+
+def test_nearly_every_two_steps_fit_into_16_bits() -> None:
+    rng = np.random.default_rng(0)
+    node = linear(np.clip(rng.normal(size=(32, 256)), -2.5, 2.5))
+    misfits = {}
+    for coupled in (False, True):
+        q = round_nearest(node, scales(node, coupled_steps=coupled))
+        assert pair_excess(q).max() == 0
+        misfits[coupled] = (couple_loads(q) > 128).mean(axis=1)
+    assert misfits[False].mean() > 0.2
+    assert misfits[True].max() <= 1.5 * COUPLE_MISFITS
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups", "raised"),
+    [((8, 3, 3, 1), 8, False), ((8, 3, 3, 4), 2, False), ((8, 1, 1, 4), 1, False), ((8, 1, 1, 8), 2, True)],
+    ids=["depthwise", "small groups", "one step", "large groups"],
+)
+def test_scales_are_raised_where_steps_are_coupled(shape: tuple[int, ...], groups: int, raised: bool) -> None:
+    node = conv(np.random.default_rng(0).uniform(0.5, 1, shape), groups)
+    assert (scales(node, coupled_steps=True) > scales(node)).all() == raised
+    assert (scales(node, coupled_steps=True) >= scales(node)).all()
+    np.testing.assert_array_equal(
+        scales(node, saturation_free=False, coupled_steps=True), scales(node, saturation_free=False)
     )
 
 

@@ -53,6 +53,7 @@ def _parse_ranges(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     "--channel-matching/--no-channel-matching", default=None, help="Pair channels so that x86 cannot saturate."
 )
 @click.option("--saturation-free/--no-saturation-free", default=None, help="Raise scales where a pair still could.")
+@click.option("--coupled-steps/--no-coupled-steps", default=None, help="Raise them on, for pairs of pairs: faster.")
 @click.option("--per-channel/--per-tensor", default=None, help="One weight scale per output channel, or per layer.")
 @click.option(
     "--input-range",

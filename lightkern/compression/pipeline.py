@@ -119,7 +119,9 @@ def _run_passes(graph: Graph, batches: Calibration, options: CompressOptions, pr
 def _decide(node: Node, xs: list[Array], quants: Mapping[str, Quant], options: CompressOptions) -> QuantizedWeights:
     """Integer weights of one layer, given its int8 inputs."""
     x, y, safe = quants[node.inputs[0]], quants[node.output], options.saturation_free
-    scale, increase = weight_scales(node, x, y, per_channel=options.per_channel, saturation_free=safe)
+    scale, increase = weight_scales(
+        node, x, y, per_channel=options.per_channel, saturation_free=safe, coupled_steps=options.coupled_steps
+    )
     if options.rounding == "nearest":
         q = round_nearest(node, scale)
     else:

@@ -39,7 +39,7 @@ class LayerReport:
     clipped : float
         Share of float values beyond that range by more than half a step.
     scale_increase : float
-        Mean factor on the weight scales that keeps 16-bit pairs from saturating; 1 where there are no weights.
+        Mean factor on the weight scales that lets pairs and couples fit into 16 bits; 1 where there are no weights.
     """
 
     name: str

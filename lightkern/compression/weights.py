@@ -1,4 +1,4 @@
-"""Pass 5 and 7: weights and biases to integers, free of saturation in 16-bit pairs."""
+"""Pass 5 and 7: weights and biases to integers, free of saturation in 16-bit pairs, with room for couples of pairs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,30 @@ import numpy as np
 from ..graph import Array, Node
 from ..model import MAX_ACCUMULATOR, Quant
 
-__all__ = ["QuantizedWeights", "integer_bias", "is_depthwise", "pair_excess", "round_nearest", "weight_scales"]
+__all__ = [
+    "QuantizedWeights",
+    "couple_loads",
+    "integer_bias",
+    "is_depthwise",
+    "pair_excess",
+    "round_nearest",
+    "weight_scales",
+]
 
 PAIR_LIMIT = 128
 """Greatest sum of a pair's positive parts (and, negated, of its negative parts) that ``vpmaddubsw`` adds exactly."""
 
 PAIR_TARGET = 127.5
 """Real sum that rounding to nearest cannot carry beyond `PAIR_LIMIT`: it adds two halves at most to a whole sum."""
+
+COUPLE_TARGET = 127.0
+"""Real sum of four weights of one sign that rounding seldom carries beyond `PAIR_LIMIT`."""
+
+COUPLE_MISFITS = 0.02
+"""Share of all couples of steps that may exceed `COUPLE_TARGET`, per output channel: the packer need not use them."""
+
+COUPLES = 4096
+"""About how many couples of a channel are looked at."""
 
 SILENT = 2.0**-32
 """A weight scale so small that even the largest accumulator rounds to no step of the output."""
@@ -35,7 +52,7 @@ class QuantizedWeights:
     bias : ndarray float64 [oc]
         Real-valued; rounded to int32 when the model is built, after every correction.
     scale_increase : float
-        Mean factor by which saturation-free scales exceed the plain ones.
+        Mean factor by which the scales exceed the plain ones, for pairs and couples to fit into 16 bits.
     """
 
     weight: Array
@@ -68,7 +85,29 @@ def pair_excess(rows: Array) -> Array:
     return np.asarray(np.maximum(np.maximum(positive, -negative) - PAIR_LIMIT, 0))
 
 
-def weight_scales(node: Node, x: Quant, y: Quant, *, per_channel: bool, saturation_free: bool) -> tuple[Array, float]:
+def couple_loads(rows: Array) -> Array:
+    """The greatest sum of four weights of one sign that meet in 16 bits, per couple of steps: [oc, couples].
+
+    A step of a kernel takes four neighbours of rows [oc, k], two pairs; two steps are a couple where first pairs and
+    second pairs may be added in 16 bits. Step s meets s + 1, s + 2, ..., so that every step has as many couples.
+    """
+    positive, negative = _pairs(np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))))
+    loads = np.concatenate([np.stack([a[:, ::2], a[:, 1::2]]) for a in (positive, -negative)])  # [4, oc, steps]
+    steps = loads.shape[2]
+    distances = range(1, min(steps // 2, -(-COUPLES // steps)) + 1)
+    couples = [(loads + np.roll(loads, -distance, axis=2)).max(axis=0) for distance in distances]
+    return np.concatenate([np.zeros((len(rows), 0)), *couples], axis=1)
+
+
+def _couples_pay(node: Node) -> bool:
+    """Whether a layer runs as a matrix product, whose steps can be coupled; groups of few channels do not."""
+    weight = node.params["weight"]
+    return node.op == "linear" or node.attrs["groups"] == 1 or weight.shape[3] >= 8
+
+
+def weight_scales(
+    node: Node, x: Quant, y: Quant, *, per_channel: bool, saturation_free: bool, coupled_steps: bool
+) -> tuple[Array, float]:
     """Scales of the output channels of a conv2d or linear node.
 
     Parameters
@@ -77,15 +116,15 @@ def weight_scales(node: Node, x: Quant, y: Quant, *, per_channel: bool, saturati
         With float parameters.
     x, y : Quant
         Quantization of its input and output.
-    per_channel, saturation_free : bool
+    per_channel, saturation_free, coupled_steps : bool
         As in `CompressOptions`.
 
     Returns
     -------
     ndarray float32 [oc]
-        max(max abs(w) / 127, worst pair / 127.5), see `PAIR_TARGET`.
+        max(max abs(w) / 127, worst pair / 127.5, nearly worst couple / 127), see `PAIR_TARGET` and `COUPLE_MISFITS`.
     float
-        Mean factor that the pairs cost.
+        Mean factor that pairs and couples cost.
     """
     rows = node.params["weight"].reshape(len(node.params["weight"]), -1).astype(np.float64)
     plain = np.abs(rows).max(axis=1) / 127
@@ -93,6 +132,8 @@ def weight_scales(node: Node, x: Quant, y: Quant, *, per_channel: bool, saturati
     if saturation_free and not is_depthwise(node):
         positive, negative = _pairs(rows)
         scale = np.maximum(plain, np.maximum(positive.max(axis=1), -negative.min(axis=1)) / PAIR_TARGET)
+        if coupled_steps and _couples_pay(node) and rows.shape[1] > 4:
+            scale = np.maximum(scale, np.quantile(couple_loads(rows), 1 - COUPLE_MISFITS, axis=1) / COUPLE_TARGET)
     used = plain > 0
     increase = float((scale[used] / plain[used]).mean()) if used.any() else 1.0
     if not per_channel:
