@@ -18,18 +18,16 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
-import numpy as np
-
 from .errors import FormatError, UnsupportedError
 from .graph import Array, Graph, Node, Port
 from .model import Model, Quant
-from .opset import GRAPH_OPS, MODEL_OPS, OpRule
+from .opset import GRAPH_OPS, MODEL_OPS, OpRule, Shape
 from .strict_json import parse_json
 
 if TYPE_CHECKING:
     from io import FileIO
 
-__all__ = ["FORMAT_VERSION", "WEIGHT_CODECS", "WeightCodec", "load", "load_graph", "save", "save_graph"]
+__all__ = ["FORMAT_VERSION", "WEIGHT_CODECS", "WeightCodec", "load", "load_graph", "read_model", "save", "save_graph"]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "lightkern"
@@ -38,10 +36,11 @@ _BEGIN = b'{"__metadata__":{"lightkern":"{\\"crc32\\":\\"'
 
 
 Pathlike = str | os.PathLike[str]
-_DTYPES = {"I8": np.dtype("<i1"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_FORMATS = {"int8": {"I8": "b", "I32": "i", "F32": "f"}, "float": {"I32": "i", "F32": "f", "F16": "H"}}
+"""Of each kind of network: the dtypes of the file, and the format of the memoryview that such a tensor is read as."""
 _ENTRY = {"dtype": str, "shape": list, "data_offsets": list}
 _MAX_SIZE = 2**48
-"""No tensor of any file is larger than this, so that NumPy does not overflow."""
+"""No tensor of any file is larger than this, so that no size overflows."""
 _HUGE_PAGE = 2**21
 
 
@@ -55,13 +54,13 @@ class WeightCodec(NamedTuple):
     encode : callable
         ``encode(weight)`` returns one array per part.
     decode : callable
-        ``decode(*arrays)`` returns the dense int8 weight, or raises `FormatError` with the broken rule. It must not
-        allocate more than a small multiple of what it was given.
+        ``decode(*views)`` takes a memoryview per part and returns the dense int8 weight, such a view or an ndarray, or
+        raises `FormatError` with the broken rule. It must not allocate more than a small multiple of what it was given.
     """
 
     parts: tuple[str, ...]
     encode: Callable[[Array], tuple[Array, ...]]
-    decode: Callable[..., Array]
+    decode: Callable[..., Any]
 
 
 WEIGHT_CODECS: dict[str, WeightCodec] = {
@@ -85,6 +84,8 @@ def save_graph(graph: Graph, path: Pathlike, dtype: Literal["float32", "float16"
     """Write a float graph; see `Graph.save`."""
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype must be 'float32' or 'float16', got {dtype!r}")
+    import numpy as np
+
     graph.validate()
     tensors = _encode_params(graph.nodes, GRAPH_OPS)
     for key, value in tensors.items():
@@ -96,6 +97,8 @@ def save_graph(graph: Graph, path: Pathlike, dtype: Literal["float32", "float16"
 
 
 def _encode_params(nodes: Iterable[Node], ops: Mapping[str, OpRule]) -> dict[str, Array]:
+    import numpy as np
+
     tensors = {}
     for node in nodes:
         for key in ops[node.op].params:
@@ -167,22 +170,33 @@ def _write(
 
 def load(path: Pathlike) -> Model:
     """Read and validate an int8 model; see `lightkern.load`."""
+    import numpy as np
+
+    model, _ = read_model(path)
+    for node in model.nodes:
+        node.params = {key: np.asarray(view) for key, view in node.params.items()}
+    return model
+
+
+def read_model(path: Pathlike) -> tuple[Model, dict[str, Shape]]:
+    """What `load` returns, with memoryviews instead of arrays, so without NumPy; and the shape of every tensor."""
     with _errors_name(path):
         document, tensors = _read(path, "int8")
         fields = _network_fields(document, {"quants": dict, "metadata": dict}, tensors, MODEL_OPS)
         quants = {name: _quant(name, value) for name, value in document["quants"].items()}
         model = Model(**fields, quants=quants, metadata=document["metadata"])
-        model.validate()
-    return model
+        return model, model.validate()
 
 
 def load_graph(path: Pathlike) -> Graph:
     """Read and validate a float graph; see `lightkern.load_graph`."""
+    import numpy as np
+
     with _errors_name(path):
         document, tensors = _read(path, "float")
-        for key, value in tensors.items():
-            if value.dtype == np.float16:
-                tensors[key] = value.astype(np.float32)
+        for key, view in tensors.items():
+            array = np.asarray(view)
+            tensors[key] = array.view(np.float16).astype(np.float32) if view.format == "H" else array
         graph = Graph(**_network_fields(document, {}, tensors, GRAPH_OPS))
         graph.validate()
     return graph
@@ -204,13 +218,13 @@ def _fail(where: str, rule: str, value: Any) -> NoReturn:
     raise FormatError(f"{where}: {rule}, got {reprlib.repr(value)}")
 
 
-def _read(path: Pathlike, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Check the container; return the network's JSON object and all tensors."""
+def _read(path: Pathlike, kind: Literal["int8", "float"]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the container; return the network's JSON object and all tensors, as memoryviews."""
     if stat.S_IFMT(os.stat(os.fspath(path)).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):  # open() refuses folders
         raise FormatError("must be a regular file")
     with open(path, "rb", buffering=0) as file:
         content = _read_all(file)
-    header, data = _container(content)
+    header, start = _container(content)
     metadata = header.pop("__metadata__", None)
     if not (isinstance(metadata, dict) and list(metadata) == [METADATA_KEY]):
         _fail("metadata", f"must hold the key {METADATA_KEY!r} alone, this is no lightkern file", metadata)
@@ -229,11 +243,11 @@ def _read(path: Pathlike, kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
         wanted = reader.get(document["kind"]) if isinstance(document.get("kind"), str) else None
         hint = f" (read this file with {wanted})" if wanted else ""
         _fail("kind", f"must be {kind!r}{hint}", document.get("kind"))
-    return document, _tensors(data, header)
+    return document, _tensors(content, start, header, _FORMATS[kind])
 
 
 def _read_all(file: FileIO) -> memoryview:
-    """The content, in pages of its own: they go back to the system with the last array that lies in them.
+    """The content, in pages of its own: they go back to the system with the last view of them.
 
     The file is not mapped: whoever changed it later, in place, would change a model that was checked before.
     """
@@ -251,8 +265,8 @@ def _read_all(file: FileIO) -> memoryview:
     return content[:filled]
 
 
-def _container(content: memoryview) -> tuple[dict[str, Any], memoryview]:
-    """A safetensors file: 8 bytes of length, then JSON, which is returned, then the bytes of all tensors."""
+def _container(content: memoryview) -> tuple[dict[str, Any], int]:
+    """A safetensors file: 8 bytes of length, then JSON, which is returned, then all tensors: where, is returned too."""
     if len(content) < 8:
         _fail("header", "a file has at least 8 bytes", len(content))
     (length,) = struct.unpack_from("<Q", content)
@@ -272,43 +286,48 @@ def _container(content: memoryview) -> tuple[dict[str, Any], memoryview]:
     header = parse_json(text)
     if not isinstance(header, dict):
         _fail("header", "must be a JSON object", header)
-    return header, content[8 + length :]
+    return header, 8 + length
 
 
-def _tensors(data: memoryview, header: Mapping[str, Any]) -> dict[str, Array]:
-    """All tensors, as views of the file's bytes, which they cover without overlap or gap."""
+def _tensors(
+    content: memoryview, start: int, header: Mapping[str, Any], formats: Mapping[str, str]
+) -> dict[str, memoryview]:
+    """All tensors, as views of the file's bytes, which they cover from `start` on, without overlap or gap."""
     tensors = {}
-    at = 0
-    for name, dtype, shape, begin, end in sorted(_entries(header), key=lambda entry: entry[3:]):
+    at, total = 0, len(content) - start
+    for name, dtype, shape, begin, end in sorted(_entries(header, formats), key=lambda entry: entry[3:]):
         where = f"tensor {name!r} of the safetensors file"
+        item = int(dtype[1:]) // 8
         if begin != at:
             _fail(where, f"must begin at offset {at}, where the one before it ends", begin)
-        if end - begin != dtype.itemsize * math.prod(shape):
-            _fail(where, f"data_offsets must enclose the bytes of {dtype.name} {list(shape)}", [begin, end])
-        if end > len(data):
-            _fail(where, f"must end within the {len(data)} bytes of all tensors", end)
-        array = np.ndarray(shape, dtype, data[begin:end])
-        tensors[name] = array if array.flags.aligned else array.copy()
+        if end - begin != item * math.prod(shape):
+            _fail(where, f"data_offsets must enclose the bytes of {dtype} {shape}", [begin, end])
+        if end > total:
+            _fail(where, f"must end within the {total} bytes of all tensors", end)
+        raw = content[start + begin : start + end]
+        aligned = raw if (start + begin) % item == 0 else memoryview(bytearray(raw))
+        tensors[name] = aligned.cast(formats[dtype], shape)  # type: ignore[call-overload]
         at = end
-    if at != len(data):
-        _fail("safetensors", "the last tensor must end where the file does", f"{len(data) - at} more bytes")
+    if at != total:
+        _fail("safetensors", "the last tensor must end where the file does", f"{total - at} more bytes")
     return tensors
 
 
-def _entries(header: Mapping[str, Any]) -> Iterator[tuple[str, np.dtype[Any], tuple[int, ...], int, int]]:
+def _entries(header: Mapping[str, Any], formats: Mapping[str, str]) -> Iterator[tuple[str, str, list[int], int, int]]:
     """Name, dtype, shape, begin and end of every tensor; only their types and ranges are checked."""
     for name, entry in header.items():
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
-        if not isinstance(dtype, str) or dtype not in _DTYPES:
-            _fail(f"tensor {name!r}", f"dtype must be one of {', '.join(_DTYPES)}", dtype)
+        if not isinstance(dtype, str) or dtype not in formats:
+            _fail(f"tensor {name!r}", f"dtype must be one of {', '.join(formats)}", dtype)
         where = f"tensor {name!r} of the safetensors file"
         _, shape, offsets = _object(where, entry, _ENTRY)
-        for value in (*shape, *offsets):
-            if type(value) is not int or not 0 <= value <= _MAX_SIZE:
-                _fail(where, f"sizes must be within 0..{_MAX_SIZE}", value)
+        for what, least, values in (("sizes", 1, shape), ("data_offsets", 0, offsets)):
+            for value in values:
+                if type(value) is not int or not least <= value <= _MAX_SIZE:
+                    _fail(where, f"{what} must be within {least}..{_MAX_SIZE}", value)
         if len(offsets) != 2:
             _fail(where, "data_offsets must be [begin, end]", offsets)
-        yield name, _DTYPES[dtype], tuple(shape), *offsets
+        yield name, dtype, shape, *offsets
 
 
 def _object(where: str, value: Any, fields: Mapping[str, type]) -> list[Any]:
@@ -334,7 +353,7 @@ def _list_of(where: str, values: list[Any], wanted: type) -> list[Any]:
 
 
 def _network_fields(
-    document: dict[str, Any], extra: Mapping[str, type], tensors: dict[str, Array], ops: Mapping[str, OpRule]
+    document: dict[str, Any], extra: Mapping[str, type], tensors: dict[str, Any], ops: Mapping[str, OpRule]
 ) -> dict[str, Any]:
     """The fields that `Model` and `Graph` have in common; takes the parameters out of `tensors`, to the last one."""
     common = {"name": str, "inputs": list, "outputs": list, "nodes": list}
@@ -363,7 +382,7 @@ def _quant(name: str, value: Any) -> Quant:
     return Quant(float(value[0]), value[1])
 
 
-def _node(where: str, value: Any, tensors: dict[str, Array], ops: Mapping[str, OpRule]) -> Node:
+def _node(where: str, value: Any, tensors: dict[str, Any], ops: Mapping[str, OpRule]) -> Node:
     fields = {"op": str, "name": str, "inputs": list, "output": str, "attrs": dict}
     op, name, inputs, output, attrs = _object(where, value, fields)
     where = f"{where} {name!r}"
@@ -376,10 +395,10 @@ def _node(where: str, value: Any, tensors: dict[str, Array], ops: Mapping[str, O
         _fail(where, f"weight_format must be one of {', '.join(WEIGHT_CODECS)}", weight_format)
     for key in ops[op].params:
         codec = _codec(node, key, ops)
-        arrays = []
+        views = []
         for part in codec.parts if codec else (key,):
             if f"{name}/{part}" not in tensors:
                 _fail(where, "the file lacks the tensor", f"{name}/{part}")
-            arrays.append(tensors.pop(f"{name}/{part}"))
-        node.params[key] = codec.decode(*arrays) if codec else arrays[0]
+            views.append(tensors.pop(f"{name}/{part}"))
+        node.params[key] = codec.decode(*views) if codec else views[0]
     return node

@@ -46,7 +46,7 @@ class Node:
         JSON-able attributes, as the op's rule lists them.
     params : dict of str to ndarray
         Constant arrays: ``weight`` [oc, kh, kw, ic / groups] for conv2d, [out, in] for linear, ``bias`` [oc], ...
-        Sessions and the rules of an int8 model take memoryviews of such arrays too.
+        An int8 node may have memoryviews of such arrays, too.
     """
 
     op: str

@@ -243,6 +243,7 @@ def run(model: Model, x: Array | Mapping[str, Array], keep: bool = False) -> Any
         If a name or a shape does not fit, or an input value is NaN.
     """
     shapes = model.validate()
+    nodes = [replace(node, params={key: np.asarray(v) for key, v in node.params.items()}) for node in model.nodes]
     arrays = named_inputs(model.inputs, x)
     dtypes = {array.dtype for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= {np.dtype(F32), np.dtype(np.int8)}:
@@ -256,7 +257,7 @@ def run(model: Model, x: Array | Mapping[str, Array], keep: bool = False) -> Any
         values[port.tensor] = port.to_canonical(array)
     readers = {name: len(nodes) for name, nodes in model.consumers().items()}
     wanted = {port.tensor for port in model.outputs}
-    for node in model.nodes:
+    for node in nodes:
         out = evaluate(node, [values[name] for name in node.inputs], model.quants)
         assert out.dtype == np.int8, node
         assert out.shape[1:] == shapes[node.output], (node, out.shape)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
-from .graph import Array, Node, Port, named_inputs
+from .buffers import Inputs, index_of, input_views, output_views
+from .graph import Node, Port, is_ndarray
 from .model import Model, Quant
 from .opset import Shape
+
+if TYPE_CHECKING:
+    from .buffers import Buffers
 
 __all__ = ["PackedModel", "Session", "isa_levels"]
 
@@ -43,8 +45,8 @@ class PackedModel:
 
     Parameters
     ----------
-    model : Model
-        The int8 network; validated first.
+    model : Model or path-like
+        The int8 network, validated first; or its ``.lk`` file, which is read without NumPy.
     isa : str, optional
         Best ISA level that may be used; default: the environment variable ``LIGHTKERN_ISA``, else the CPU's best.
     kernel : str, optional
@@ -56,16 +58,35 @@ class PackedModel:
 
     Raises
     ------
+    TypeError
+        If it is no model.
     ValueError
-        If the model breaks a rule, the ISA level is not available, or the kernel does not fit.
+        If the model breaks a rule, the ISA level is not available, or the kernel does not fit. For a file it is a
+        `FormatError`.
+    OSError
+        If the file cannot be read.
     """
 
     def __init__(
-        self, model: Model, *, isa: str | None = None, kernel: str = "", guarded: bool = False, fuse: bool = True
+        self,
+        model: Model | str | os.PathLike[str],
+        *,
+        isa: str | None = None,
+        kernel: str = "",
+        guarded: bool = False,
+        fuse: bool = True,
     ) -> None:
-        if not isinstance(model, Model):
-            raise TypeError(f"expected a lightkern.Model, got {type(model).__name__}; compress a Graph first")
-        shapes = model.validate()
+        if isinstance(model, (str, os.PathLike)):
+            from .file_format import read_model
+
+            model, shapes = read_model(model)
+        elif isinstance(model, Model):
+            shapes = model.validate()
+        else:
+            raise TypeError(
+                f"expected a lightkern.Model or the path of a .lk file, got {type(model).__name__}; "
+                "compress a Graph first"
+            )
         self.isa = allowed_isa(isa)
         self.inputs = tuple(model.inputs)
         self.outputs = tuple(model.outputs)
@@ -125,15 +146,30 @@ def _lower_node(
         sides = (shapes[node.inputs[0]], shapes[node.output])
         ints["chw"] = [int(node.attrs["order"] == "CHW" and len(shape) == 3) for shape in sides]
     if node.op == "pad":
-        ints["fill"] = [int(quants[node.output].quantize(np.array(node.attrs["value"])))]
+        ints["fill"] = [_quantized(node.attrs["value"], quants[node.output])]
     return {
         "op": node.op,
         "name": node.name,
         "inputs": [index[name] for name in node.inputs],
         "output": index[node.output],
         "ints": ints,
-        "arrays": {key: np.ascontiguousarray(value) for key, value in node.params.items()},
+        "arrays": {key: _in_order(value) for key, value in node.params.items()},
     }
+
+
+def _quantized(value: float, quant: Quant) -> int:
+    if value == 0:
+        return quant.zero_point
+    import numpy as np
+
+    return int(quant.quantize(np.array(value)))
+
+
+def _in_order(value: Any) -> Any:
+    """An array that C++ can read: C-contiguous and aligned, as those of a file are."""
+    if is_ndarray(value) and not (value.flags.c_contiguous and value.flags.aligned):
+        return value.copy()
+    return value
 
 
 class StepChoice(NamedTuple):
@@ -150,8 +186,8 @@ class Session:
 
     Parameters
     ----------
-    model : Model or PackedModel
-        A `PackedModel` is shared: sessions on it add only their activations.
+    model : Model, PackedModel or path-like
+        A `PackedModel` is shared: sessions on it add only their activations. A path is that of a ``.lk`` file.
     threads : int
         Threads that work on one image, the caller included.
     isa : str, optional
@@ -162,15 +198,20 @@ class Session:
     TypeError, ValueError
         If an option does not fit or the model breaks a rule.
 
+    OSError
+        If the file cannot be read.
+
     Notes
     -----
+    Neither loading a path nor `run` with `out` imports NumPy, which takes longer than all the rest of a start.
+
     `run` may be called from several threads at once: the calls wait for each other. Use one session per thread on one
     `PackedModel` to work in parallel. Results never depend on the number of threads or the ISA level.
     """
 
     def __init__(
         self,
-        model: Model | PackedModel,
+        model: Model | PackedModel | str | os.PathLike[str],
         *,
         threads: int = 1,
         isa: str | None = None,
@@ -189,57 +230,65 @@ class Session:
         else:
             self.packed = PackedModel(model, isa=isa, kernel=kernel, guarded=guarded, fuse=fuse)
         self._session = _core.Session(self.packed._plan, threads)
+        self._channels_first = _channels_first(self.packed.inputs), _channels_first(self.packed.outputs)
 
     @property
     def threads(self) -> int:
         """Number of threads, the caller included."""
         return self._session.threads
 
-    def run(self, x: Array | Mapping[str, Array]) -> Any:
+    def run(self, x: Buffers, *, out: Buffers | None = None) -> Any:
         """Run the model.
 
         Parameters
         ----------
-        x : ndarray [n, *shape], or mapping from input name to such arrays
-            float32 (quantized inside) or int8, C-contiguous, in the layout of the source model.
+        x : ndarray or other buffer [n, *shape], or mapping from input name to such
+            float32 (quantized inside) or int8, C-contiguous, in the layout of the source model. A buffer is anything
+            that ``memoryview`` takes, of format "f" or "b".
+        out : ndarray or other buffer [n, *shape], or mapping from output name to such, optional
+            Where to write the outputs: of the inputs' dtype, C-contiguous, writable, sharing no memory with an input or
+            with each other. By default new arrays are allocated.
 
         Returns
         -------
         ndarray [n, *shape], or dict from output name to such arrays
-            float32 for float32 inputs, int8 for int8 inputs. A dict if the model has several outputs.
+            float32 for float32 inputs, int8 for int8 inputs. A dict if the model has several outputs. With `out`, that
+            very object.
 
         Raises
         ------
         TypeError
-            For anything but float32 or int8 arrays, or a mixture of both.
+            For anything but float32 or int8 buffers, or a mixture of both.
         ValueError
-            For wrong names, shapes, strides, or a NaN.
+            For wrong names, shapes, strides, shared memory, or a NaN: its message has the index, and the content of
+            `out` is undefined then.
         """
-        arrays = self._checked(x)
-        batch = arrays[0].shape[0]
-        outputs = self._allocate(batch, arrays[0].dtype)
-        bad = self._session.run(
-            inputs=arrays,
-            inputs_channels_first=_channels_first(self.packed.inputs),
+        inputs = input_views(self.packed.inputs, x)
+        outputs = self._allocate(inputs) if out is None else output_views(self.packed.outputs, out, inputs)
+        found = self._session.run(
+            inputs=inputs.views,
+            inputs_channels_first=self._channels_first[0],
             outputs=outputs,
-            outputs_channels_first=_channels_first(self.packed.outputs),
-            batch=batch,
+            outputs_channels_first=self._channels_first[1],
+            batch=inputs.batch,
         )
-        if bad is not None:
-            where = [int(i) for i in np.unravel_index(bad[1], arrays[bad[0]].shape)]
-            raise ValueError(f"input {self.packed.inputs[bad[0]].name!r}: NaN at index {where}")
+        if found is not None:
+            port, element = self.packed.inputs[found[0]], found[1]
+            raise ValueError(f"input {port.name!r}: NaN at index {index_of(element, (inputs.batch, *port.api_shape))}")
+        if out is not None:
+            return out
         if len(outputs) == 1:
             return outputs[0]
         return {p.name: y for p, y in zip(self.packed.outputs, outputs, strict=True)}
 
     __call__ = run
 
-    def profile(self, x: Array | Mapping[str, Array] | None = None, *, repeat: int = 20) -> list[dict[str, Any]]:
+    def profile(self, x: Buffers | None = None, *, repeat: int = 20) -> list[dict[str, Any]]:
         """Time every step.
 
         Parameters
         ----------
-        x : ndarray or mapping, optional
+        x : ndarray, other buffer or mapping, optional
             Inputs as for `run`, batch 1; default: zeros.
         repeat : int
             Runs; each figure is the median.
@@ -250,16 +299,18 @@ class Session:
             Per stage, in order of execution, "inputs" and "outputs" included: ``name``, ``op``, ``kernel``, ``macs``
             (per image), ``seconds`` (median), ``packed_nbytes``.
         """
+        import numpy as np
+
         if not isinstance(repeat, int) or repeat < 1:
             raise ValueError(f"repeat must be a positive int, got {repeat!r}")
         if x is None:
             x = {p.name: np.zeros((1, *p.api_shape), np.float32) for p in self.packed.inputs}
-        arrays = self._checked(x)
-        if arrays[0].shape[0] != 1:
-            raise ValueError(f"profile takes a batch of 1, got {arrays[0].shape[0]}")
-        outputs = self._allocate(1, arrays[0].dtype)
-        flags = _channels_first(self.packed.inputs), _channels_first(self.packed.outputs)
-        runs = [self._session.time(arrays, flags[0], outputs, flags[1]) for _ in range(repeat + 1)][1:]
+        inputs = input_views(self.packed.inputs, x)
+        if inputs.batch != 1:
+            raise ValueError(f"profile takes a batch of 1, got {inputs.batch}")
+        outputs = self._allocate(inputs)
+        first = self._channels_first
+        runs = [self._session.time(inputs.views, first[0], outputs, first[1]) for _ in range(repeat + 1)][1:]
         seconds = [float(np.median(stage)) for stage in zip(*runs, strict=True)]
         keys = ("name", "op", "kernel", "macs", "packed_nbytes")
         rows: list[dict[str, Any]] = [{key: step[key] for key in keys} for step in self.packed.steps]
@@ -274,22 +325,11 @@ class Session:
             for s in self.packed.steps
         ]
 
-    def _checked(self, x: Array | Mapping[str, Array]) -> list[Array]:
-        named = named_inputs(self.packed.inputs, x)
-        arrays = [named[p.name] for p in self.packed.inputs]
-        for port, value in zip(self.packed.inputs, arrays, strict=True):
-            if value.dtype not in (np.float32, np.int8) or not value.dtype.isnative:
-                raise TypeError(f"input {port.name!r}: expected dtype float32 or int8, got {value.dtype}")
-            if value.dtype != arrays[0].dtype:
-                raise TypeError(f"inputs mix {arrays[0].dtype} and {value.dtype}; use one of them")
-            if not value.flags.c_contiguous:
-                raise ValueError(
-                    f"input {port.name!r}: not C-contiguous (strides {value.strides}); pass np.ascontiguousarray(x)"
-                )
-        return arrays
+    def _allocate(self, inputs: Inputs) -> list[Any]:
+        """New arrays of the inputs' dtype and batch size, one per output."""
+        import numpy as np
 
-    def _allocate(self, batch: int, dtype: Any) -> list[Array]:
-        return [np.empty((batch, *p.api_shape), dtype) for p in self.packed.outputs]
+        return [np.empty((inputs.batch, *p.api_shape), inputs.dtype) for p in self.packed.outputs]
 
 
 def _channels_first(ports: Sequence[Port]) -> list[bool]:

@@ -142,7 +142,8 @@ def test_weight_formats_slot_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A codec stores a weight as other tensors; nothing else needs to know."""
     assert tuple(file_format.WEIGHT_CODECS) == WEIGHT_FORMATS
 
-    def decode(sign: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+    def decode(*views: memoryview) -> np.ndarray:
+        sign, magnitude = map(np.asarray, views)
         if (magnitude < 0).any():
             raise lk.FormatError("weight.magnitude must not be negative")
         return np.where(sign != 0, -magnitude, magnitude).astype(np.int8)
