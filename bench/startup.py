@@ -3,8 +3,11 @@
     python bench/startup.py --models mobilenet_v2 --rounds 7
 
 The files are in the page cache, and every package has its bytecode cached, as pip installs it, lightkern in a source
-folder too. A process imports NumPy and the runtime, loads the network, runs it once and ends; the time is taken from
-outside and includes the interpreter's own start, which "python + numpy" shows alone.
+folder too. A process imports the runtime, loads the network, runs it once on zeros and ends; the time is taken from
+outside and includes the interpreter's own start, which "python" shows alone.
+
+Every peer's package imports NumPy, and so does "lightkern int8", whose input and output are arrays; "python + numpy"
+shows what that takes. "lightkern int8, without NumPy" loads the same file by its path, and gives memoryviews to run.
 """
 
 from __future__ import annotations
@@ -25,8 +28,14 @@ from lightkern.compare.contenders import CONTENDERS, Case, UnavailableError, com
 __all__ = ["programs", "race_startup"]
 
 LIGHTKERN = "lightkern int8"
-BARE = "python + numpy"
+WITHOUT_NUMPY = "lightkern int8, without NumPy"
+BARE, BARE_NUMPY = "python", "python + numpy"
 
+BUFFERS = (
+    "import sys, lightkern as lk; x = memoryview(bytearray(4 * 3 * 224 * 224)).cast('f', (1, 3, 224, 224)); "
+    "s = lk.Session(sys.argv[1]); n = s.packed.outputs[0].api_shape[0]; "
+    "y = memoryview(bytearray(4 * n)).cast('f', (1, n)); s.run(x, out=y); assert 'numpy' not in sys.modules"
+)
 BEGIN = "import sys, numpy as np; x = np.zeros((1, 3, 224, 224), np.float32); path = sys.argv[1]; "
 ORT = (
     "import onnxruntime as ort; o = ort.SessionOptions(); o.intra_op_num_threads = 1; o.log_severity_level = 3; "
@@ -47,7 +56,9 @@ LITERT = (
 def programs(case: Case) -> dict[str, tuple[str, Path | None]]:
     """By contender: a Python program, and the file that it loads."""
     found: dict[str, tuple[str, Path | None]] = {
-        BARE: (BEGIN, None),
+        BARE: ("pass", None),
+        BARE_NUMPY: (BEGIN, None),
+        WITHOUT_NUMPY: (BUFFERS, compressed_path(case)),
         LIGHTKERN: (BEGIN + "import lightkern as lk; lk.Session(lk.load(path)).run(x)", compressed_path(case)),
     }
     for name, program, find in (
@@ -86,12 +97,15 @@ def race_startup(case: Case, rounds: int) -> dict[str, list[float]]:
 
 
 def table(name: str, seconds: dict[str, list[float]]) -> str:
-    """Medians, fastest first; the ratio is the median over rounds."""
-    lines = [f"{name}: process start to first result"]
-    ours = np.array(seconds[LIGHTKERN])
+    """Medians, fastest first; a ratio is lightkern's time over the peer's, the median over rounds."""
+    lines = [f"{name}: process start to first result", f"{'':43} lightkern / peer, with and without NumPy"]
     for contender, taken in sorted(seconds.items(), key=lambda item: float(np.median(item[1]))):
-        versus = "" if contender in (LIGHTKERN, BARE) else f"{np.median(ours / np.array(taken)):.2f} x"
-        lines.append(f"{contender:20} {np.median(taken) * 1e3:>7.0f} ms {versus:>8}".rstrip())
+        line = f"{contender:30} {np.median(taken) * 1e3:>7.0f} ms"
+        if contender not in (LIGHTKERN, WITHOUT_NUMPY, BARE, BARE_NUMPY):
+            line += "".join(
+                f" {np.median(np.array(seconds[ours]) / np.array(taken)):>7.2f}" for ours in (LIGHTKERN, WITHOUT_NUMPY)
+            )
+        lines.append(line)
     return "\n".join(lines)
 
 
