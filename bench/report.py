@@ -139,6 +139,7 @@ def other_tables(figures: dict[str, Any]) -> list[str]:
         medians = sorted((float(np.median(taken)), contender) for contender, taken in seconds.items())
         lines += ["| " + " | ".join(c for _, c in medians) + " |", "|---" * len(medians) + "|"]
         lines += ["| " + " | ".join(f"{s * 1e3:.0f} ms" for s, _ in medians) + " |", ""]
+        lines += ["Every peer imports NumPy; an app that has no other use for it starts without.", ""]
     if "footprint" in figures:
         lines += ["Memory in MB, `python bench/footprint.py`:", ""]
         lines += ["| | weights | arena | arena / least possible | growth: first load | from the third on |"]

@@ -66,7 +66,7 @@ def test_commands_of_the_readme_parse(line: str) -> None:
 
 
 def test_python_of_the_readme_uses_names_that_exist() -> None:
-    (code,) = blocks("README.md", "python")
+    code = "\n".join(blocks("README.md", "python"))
     used = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Attribute):
