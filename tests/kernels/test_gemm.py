@@ -22,6 +22,9 @@ from lightkern.session import Session
 
 KERNELS = [name for op, isa, name in _core.kernels() if op == "gemm" and isa in _core.isa_levels()]
 
+PAIRED = [name for name in KERNELS if name.endswith(("_avx2", "_sse41"))]
+"""Kernels that multiply pairs in 16 bits."""
+
 
 def tile_of(kernel: str) -> tuple[int, int, int]:
     """(mr, nr, kr) of a kernel's name."""
@@ -91,6 +94,35 @@ def test_saturating_pairs(kernel: str, x: str) -> None:
         net.nodes[-1].params["weight"] = np.where(rng.random((33, k)) < 1 / rarity, big, small).astype(np.int8)
         model = net.model(name)
         check(model, inputs(model, rng, x), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", PAIRED)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_every_pattern_of_unsafe_pairs(kernel: str, padding: int) -> None:
+    """Two large weights side by side are an unsafe pair; in place, and from lines of which more may be read."""
+    rng = np.random.default_rng(4)
+    for k in (4, 9) if padding else (4, 5, 6, 7, 10):
+        for pattern in thinned(itertools.product([127, 1], repeat=k), 4):
+            net = Net(rng)
+            name = net.conv2d(net.input((1, 2, k)), 1, padding=(0, 0, padding, 0))
+            net.nodes[-1].params["weight"][:] = np.array(pattern, np.int8)
+            model = net.model(name)
+            check(model, inputs(model, rng, "high"), kernel=kernel)
+
+
+@pytest.mark.parametrize("kernel", PAIRED)
+def test_few_unsafe_pairs_take_few_more_steps(kernel: str) -> None:
+    rng = np.random.default_rng(5)
+    nbytes = []
+    for unsafe in (False, True):
+        net = Net(rng)
+        name = net.linear(net.input((1, 512)), 16)
+        weight = net.nodes[-1].params["weight"]
+        weight[:] = rng.integers(-60, 61, weight.shape)
+        for i in range(0, 512, 14) if unsafe else ():
+            weight[rng.integers(16), i : i + 2] = 65  # beside 60 at most: alone unsafe
+        nbytes.append(Session(net.model(name), kernel=kernel).packed.packed_nbytes)
+    assert nbytes[1] <= 1.15 * nbytes[0]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -10,8 +10,9 @@
 //   a segment's tail   overrun: the last k % kr, then zeros            continues
 //                      else: zeros, then the last k % kr, so that the  end of the segment - kr
 //                      step ends where the segment does
-//   extra steps        PairRule::kExact: what had to be taken from     any, unaligned
-//                      pairs that could saturate (pairs.h)
+//
+// PairRule::kExact makes pairs exact that could saturate (pairs.h): by extra steps at any offsets
+// for what had to be taken from such pairs, or by main steps that start anywhere between them.
 //
 // PairRule::kCoupled then sorts all steps, couples first; PairRule::kLanes sorts zipped twos of
 // steps (pairs.h).
@@ -48,8 +49,8 @@ std::vector<Step> make_steps(const Source& source, int32_t kr) {
   return steps;
 }
 
-void copy_main_steps(const Source& source, const std::vector<Step>& steps, size_t first, size_t n,
-                     size_t kr, size_t k, Draft& draft) {
+void copy_steps(const Source& source, const std::vector<Step>& steps, size_t first, size_t n,
+                size_t kr, size_t k, Draft& draft) {
   draft.weights.assign(steps.size() * draft.step_bytes, 0);
   draft.offsets.resize(steps.size());
   for (size_t s = 0; s < steps.size(); ++s) {
@@ -65,6 +66,16 @@ void copy_main_steps(const Source& source, const std::vector<Step>& steps, size_
       std::memcpy(to, from, static_cast<size_t>(step.count));
     }
   }
+}
+
+// A panel's steps at first, with every pair exact. Returns whether they are the main steps.
+bool make_exact(const Source& source, const std::vector<Step>& steps, size_t first, size_t n,
+                size_t k, Draft& draft) {
+  if (pairs_are_exact(draft)) return true;
+  const std::vector<Step> around = steps_around_pairs(source, first, n);
+  split_pairs(steps, draft);
+  if (around.size() < draft.offsets.size()) copy_steps(source, around, first, n, 4, k, draft);
+  return false;
 }
 
 // The weights of `zip` steps in a row, beside each other per channel.
@@ -167,8 +178,9 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& sto
     const size_t n = std::min(nr, source.n - first);
     draft.width = std::min(nr, round_up(n, static_cast<size_t>(tile.nr_unit)));
     draft.step_bytes = draft.width * kr;
-    copy_main_steps(source, steps, first, n, kr, k, draft);
-    if (pairs == PairRule::kExact || pairs == PairRule::kCoupled) split_pairs(steps, draft);
+    copy_steps(source, steps, first, n, kr, k, draft);
+    const bool exact = pairs == PairRule::kExact || pairs == PairRule::kCoupled;
+    const bool main_steps = !exact || make_exact(source, steps, first, n, k, draft);
     Couples couples;
     if (pairs == PairRule::kCoupled)
       couples = couple_steps(draft, static_cast<size_t>(tile.nr_unit));
@@ -179,7 +191,7 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& sto
 
     Panel panel{};
     panel.weights = parts.copy(draft.weights);
-    if (draft.offsets.size() > steps.size() || twos > 0) {
+    if (!main_steps || twos > 0) {
       panel.offsets = parts.copy(draft.offsets);
     } else {
       if (!common_offsets) common_offsets = parts.copy(draft.offsets);

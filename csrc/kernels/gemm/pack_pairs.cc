@@ -7,8 +7,6 @@
 namespace lightkern::gemm {
 namespace {
 
-constexpr int kPairLimit = 128;  // of the absolute sum of two weights of one sign
-
 // What a pair has too much: of its sign, or 0.
 int excess(int w0, int w1) {
   const int sum = w0 + w1;
@@ -29,6 +27,16 @@ Shares share(int a, int b, int c) {
   return {a, b0, b - b0, c};
 }
 
+bool is_exact(const int8_t* w, size_t bytes) {
+  int16_t least = 0, most = 0;
+  for (size_t i = 0; i < bytes; i += 2) {
+    const int16_t sum = static_cast<int16_t>(w[i] + w[i + 1]);
+    least = std::min(least, sum);
+    most = std::max(most, sum);
+  }
+  return least >= -kPairLimit && most <= kPairLimit;
+}
+
 // Makes every pair of a panel of depth 4 exact.
 class PairSplitter {
  public:
@@ -36,7 +44,7 @@ class PairSplitter {
 
   void run() {
     for (size_t s = 0; s < steps_.size(); ++s) {
-      if (is_unsafe(s)) find_pairs(s);
+      if (!is_exact(draft_.at(s), draft_.step_bytes)) find_pairs(s);
     }
     for (size_t i = 0; i < pairs_.size();) {
       const Pair& a = pairs_[i];
@@ -50,17 +58,6 @@ class PairSplitter {
     size_t step;
     size_t half;
   };
-
-  bool is_unsafe(size_t step) {
-    const int8_t* w = draft_.at(step);
-    int16_t least = 0, most = 0;
-    for (size_t i = 0; i < draft_.step_bytes; i += 2) {
-      const int16_t sum = static_cast<int16_t>(w[i] + w[i + 1]);
-      least = std::min(least, sum);
-      most = std::max(most, sum);
-    }
-    return least < -kPairLimit || most > kPairLimit;
-  }
 
   void find_pairs(size_t step) {
     const int8_t* w = draft_.at(step);
@@ -149,6 +146,10 @@ class PairSplitter {
 };
 
 }  // namespace
+
+bool pairs_are_exact(const Draft& draft) {
+  return is_exact(draft.weights.data(), draft.weights.size());
+}
 
 void split_pairs(const std::vector<Step>& steps, Draft& draft) { PairSplitter(steps, draft).run(); }
 

@@ -1,9 +1,15 @@
 // What gemm kernels with 16-bit sums of pairs need of the packer (PairRule in gemm.h): steps of
 // depth 4 whose pairs are exact, and couples of such steps.
 //
-// Why extra steps are few: a pair (w0, w1) that sums to 128 + e gives its excess e to one of its
-// two inputs, in a step whose four inputs may start anywhere. Started at the second input of an
-// unsafe pair, that step reaches into the two pairs behind it, and serves all three.
+// Two ways to make pairs exact, of which a panel takes the one with fewer steps:
+//
+//   around them  A step may start at any input and use fewer than four, so it need not have an
+//                unsafe pair side by side: where few pairs are unsafe, this costs a quarter of a
+//                step for each.
+//   split        A pair (w0, w1) that sums to 128 + e gives its excess e to one of its two inputs
+//                in an extra step. Started at the second input of an unsafe pair, that step reaches
+//                into the two pairs behind it, and serves all three: two thirds more steps where
+//                all pairs are unsafe.
 //
 // PairRule::kCoupled: then steps are sorted. Couples, whose pairs could be added in 16 bits, come
 // first, single steps last. Whether two steps fit depends on nothing but their weights, since a
@@ -15,9 +21,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/pack.h"
 
 namespace lightkern::gemm {
+
+constexpr int kPairLimit = 128;  // of the absolute sum of two weights
 
 // A step before packing: `count` weights from k on, behind `skip` zeros.
 struct Step {
@@ -35,6 +43,13 @@ struct Draft {
 
   int8_t* at(size_t step) { return weights.data() + step * step_bytes; }
 };
+
+// Whether every pair of a panel of depth 4 is exact.
+bool pairs_are_exact(const Draft& draft);
+
+// The fewest steps of depth 4 that cover the inputs of channels [first, first + n) and join no
+// unsafe pair.
+std::vector<Step> steps_around_pairs(const Source& source, size_t first, size_t n);
 
 // Makes every pair of a panel of depth 4 exact: appends steps for what is taken from pairs that are
 // not.
