@@ -1,6 +1,10 @@
 """Single layers: lightkern beside the fastest of all peers, and how many times as fast it should be.
 
-python bench/single_layers.py --layers group,dwconv
+    python bench/single_layers.py --layers group,dwconv
+
+Short and long networks of all contenders take turns in one run (``interleave.py``). A round yields one time per
+contender, long less short, and one ratio; medians over rounds are shown, so that a clock that drifts or a neighbour who
+comes and goes meets both sides. *spread* is the interquartile range of the ratio over its median: above 10 % repeat it.
 """
 
 from __future__ import annotations
@@ -8,19 +12,31 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from latency import versions
 from layer_tflite import write_tflite
-from layers import LAYERS, REPEATS, layer_case, layer_input, layer_seconds
+from layers import LAYERS, REPEATS, layer_case, layer_input
 from packages import cached
+from roofline import ceilings
 
-from lightkern.compare.contenders import CONTENDERS, Case, compressed_model, compressed_path, contenders
-from lightkern.compare.race import OURS, Race, race
+from lightkern.compare.affinity import pin
+from lightkern.compare.contenders import (
+    CONTENDERS,
+    Case,
+    UnavailableError,
+    compressed_model,
+    compressed_path,
+    contenders,
+    excused,
+)
+from lightkern.compare.interleave import interleave
+from lightkern.compare.race import OURS, ready
 
-__all__ = ["LayerResult", "layer_results", "table"]
+__all__ = ["LayerResult", "layer_result", "row"]
 
 TARGETS = {
     "dwconv": 1.0,
@@ -40,32 +56,41 @@ FLOATS = {c.name for c in CONTENDERS if c.exactness == "float"}
 
 @dataclasses.dataclass(frozen=True)
 class LayerResult:
-    """One layer: seconds by contender, from the difference of a long and a short network."""
+    """One layer: seconds by contender, one per round, from the difference of a long and a short network."""
 
     name: str
-    seconds: dict[str, float]
+    rounds: dict[str, list[float]]
 
-    def _best(self, but: Collection[str] = ()) -> str | None:
-        peers = [n for n, t in self.seconds.items() if n != OURS and n not in but and not np.isnan(t)]
-        return min(peers, key=lambda n: self.seconds[n], default=None)
+    def seconds(self, contender: str) -> float:
+        """Time of the layer, s; NaN where noise exceeds it."""
+        seconds = float(np.median(self.rounds[contender]))
+        return seconds if seconds > 0 else float("nan")
 
-    def _speedup(self, peer: str | None) -> float:
-        return self.seconds[peer] / self.seconds[OURS] if peer else float("nan")
-
-    @property
-    def best_peer(self) -> str | None:
+    def best_peer(self, but: Collection[str] = ()) -> str | None:
         """The fastest contender that is not ours, right or wrong."""
-        return self._best()
+        peers = [n for n in self.rounds if n != OURS and n not in but and not np.isnan(self.seconds(n))]
+        return min(peers, key=self.seconds, default=None)
+
+    def _ratios(self, peer: str | None) -> npt.NDArray[np.float64]:
+        if peer is None:
+            return np.array([np.nan])
+        return np.array(self.rounds[peer]) / np.array(self.rounds[OURS])
 
     @property
     def speedup(self) -> float:
-        """Time of the best peer over that of lightkern; NaN where either is absent."""
-        return self._speedup(self._best())
+        """Time of the best peer over that of lightkern, the median over rounds; NaN where there is no peer."""
+        return float(np.median(self._ratios(self.best_peer())))
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range of that ratio over its median."""
+        low, middle, high = np.quantile(self._ratios(self.best_peer()), [0.25, 0.5, 0.75])
+        return float((high - low) / middle)
 
     @property
     def int8_speedup(self) -> float:
-        """The same against the best of the int8 peers."""
-        return self._speedup(self._best(FLOATS))
+        """The same as `speedup` against the best of the int8 peers."""
+        return float(np.median(self._ratios(self.best_peer(FLOATS))))
 
     @property
     def target(self) -> float:
@@ -89,39 +114,48 @@ def with_tflite(case: Case) -> Case:
     return dataclasses.replace(case, tflite=path)
 
 
-def race_layer(name: str, only: str, rounds: int) -> tuple[Race, Race]:
-    """The races of a short and of a long network, one thread."""
-    chosen = [c for c in contenders(only) if "given" not in c.name]
+def layer_result(name: str, only: str = "", rounds: int = 15) -> LayerResult:
+    """Race one layer, one thread."""
     x = layer_input(LAYERS[name])
-    short, long = (race(with_tflite(layer_case(name, count)), x, 1, chosen, rounds) for count in REPEATS)
-    return short, long
+    cases = [with_tflite(layer_case(name, count)) for count in REPEATS]
+    networks: dict[str, Callable[[], object]] = {}  # of a contender the short one, then the long one
+    for contender in contenders(only):
+        if "given" in contender.name:
+            continue
+        try:
+            with excused(contender):
+                pair = [ready(contender, case, x, 1) for case in cases]
+        except UnavailableError:
+            continue
+        networks |= {f"{contender.name} {count}": run for count, run in zip(REPEATS, pair, strict=True)}
+    pin(1)
+    samples = {key: np.array(timing.samples) for key, timing in interleave(networks, rounds).items()}
+    short, long = REPEATS
+    names = dict.fromkeys(key.rpartition(" ")[0] for key in networks)
+    return LayerResult(
+        name, {n: list((samples[f"{n} {long}"] - samples[f"{n} {short}"]) / (long - short)) for n in names}
+    )
 
 
-def layer_results(names: Iterable[str], only: str = "", rounds: int = 7) -> list[LayerResult]:
-    """Race every layer of these names."""
-    results = []
-    for name in names:
-        short, long = race_layer(name, only, rounds)
-        results.append(LayerResult(name, {c: layer_seconds(short.timings[c], long.timings[c]) for c in long.timings}))
-    return results
+HEAD = (
+    f"{'layer':25} {OURS:>17} {'best peer':>19} {'time':>17} {'times as fast':>14} {'spread':>7} {'target':>10}"
+    f" {'than int8':>10} {'target':>10}"
+)
 
 
-def table(results: Iterable[LayerResult]) -> str:
-    """One row per layer, for people."""
+def row(r: LayerResult) -> str:
+    """One layer, for people."""
 
     def verdict(speedup: float, target: float) -> str:
         return "" if np.isnan(target) else f"{target:.1f} {'met' if speedup >= target else 'missed'}"
 
-    head = f"{'layer':26} {OURS:>17} {'best peer':>20} {'time':>12} {'times as fast':>14} {'target':>10}"
-    lines = [f"{head} {'than int8':>10} {'target':>10}"]
-    for r in results:
-        rate = LAYERS[r.name].macs / r.seconds[OURS] / 1e9
-        ours, peer = f"{r.seconds[OURS] * 1e6:.0f} us ({rate:.0f} G)", r.best_peer or "-"
-        time = f"{r.seconds[peer] * 1e6:.0f} us" if r.best_peer else "-"
-        any_peer = f"{peer:>20} {time:>12} {r.speedup:>14.2f} {verdict(r.speedup, r.target):>10}"
-        int8_peer = f"{r.int8_speedup:>10.2f} {verdict(r.int8_speedup, r.int8_target):>10}"
-        lines.append(f"{r.name:26} {ours:>17} {any_peer} {int8_peer}".rstrip())
-    return "\n".join(lines)
+    def time(name: str) -> str:
+        return f"{r.seconds(name) * 1e6:.0f} us ({LAYERS[r.name].macs / r.seconds(name) / 1e9:.0f} G)"
+
+    peer = r.best_peer()
+    any_peer = f"{peer or '-':>19} {time(peer) if peer else '-':>17} {r.speedup:>14.2f} {r.spread:>7.0%}"
+    int8_peer = f"{r.int8_speedup:>10.2f} {verdict(r.int8_speedup, r.int8_target):>10}"
+    return f"{r.name:25} {time(OURS):>17} {any_peer} {verdict(r.speedup, r.target):>10} {int8_peer}".rstrip()
 
 
 def main() -> None:
@@ -129,19 +163,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", default="", help="comma-separated beginnings of names (default: all)")
     parser.add_argument("--contenders", default="", help="comma-separated parts of names (default: all)")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     begins = tuple(part.strip() for part in arguments.layers.split(","))
-    results = layer_results([n for n in LAYERS if n.startswith(begins)], arguments.contenders, arguments.rounds)
-    print(table(results))
+    print(HEAD, flush=True)
+    results = []
+    for name in (n for n in LAYERS if n.startswith(begins)):
+        results.append(layer_result(name, arguments.contenders, arguments.rounds))
+        print(row(results[-1]), flush=True)
+    rates = ceilings()
+    print("ceilings: " + ", ".join(f"{name} {rate:.0f} G" for name, rate in rates.items()))
     if arguments.json:
-        rows = [
-            dataclasses.asdict(r)
-            | {key: getattr(r, key) for key in ("speedup", "target", "int8_speedup", "int8_target")}
-            for r in results
-        ]
-        arguments.json.write_text(json.dumps({"versions": versions(), "layers": rows}, indent=1) + "\n")
+        keys = ("speedup", "spread", "target", "int8_speedup", "int8_target")
+        rows = [dataclasses.asdict(r) | {key: getattr(r, key) for key in keys} for r in results]
+        facts = {"versions": versions(), "ceilings": rates, "layers": rows}
+        arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":
