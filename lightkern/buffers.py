@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
-from .graph import Array, Port, by_name, check_inputs
+from .arrays import Array
+from .ports import Port, by_name, check_inputs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .graph import Array, Node, named_inputs
+from .graph import Array, Node
 from .opset import broadcast_kind
+from .ports import named_inputs
 
 if TYPE_CHECKING:
     from .graph import Graph

@@ -1,35 +1,27 @@
 """The intermediate representation: a list of nodes, float (`Graph`) here and int8 (`Model`) in ``model.py``.
 
 A node has one output. Shapes exclude the batch dimension and are (H, W, C) or (C,), see ``opset.py``. A `Port`
-remembers the layout of the source model, so that users see the shapes that they exported.
+(``ports.py``) remembers the layout of the source model, so that users see the shapes that they exported.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from .arrays import Array, is_ndarray
 from .opset import GRAPH_OPS, MAX_DIM, MAX_ELEMENTS, OpRule, RuleError, Shape, elements
+from .ports import Port
+from .records import Record
 
-__all__ = ["Graph", "Node", "Port", "load_graph"]
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[Any]
-else:
-    Array = Any  # running a file needs no NumPy, whose import takes longer than all the rest: functions import it
+__all__ = ["Array", "Graph", "Node", "Port", "load_graph"]
 
 FLOAT32_MAX = (2 - 2.0**-23) * 2.0**127
 
 
-@dataclass
-class Node:
+class Node(Record):
     """One operation.
 
     Attributes
@@ -49,59 +41,31 @@ class Node:
         An int8 node may have memoryviews of such arrays, too.
     """
 
-    op: str
-    name: str
-    inputs: list[str]
-    output: str
-    attrs: dict[str, Any] = field(default_factory=dict)
-    params: dict[str, Array] = field(default_factory=dict)
+    def __init__(
+        self,
+        op: str,
+        name: str,
+        inputs: list[str],
+        output: str,
+        attrs: dict[str, Any] | None = None,
+        params: dict[str, Array] | None = None,
+    ) -> None:
+        self.op = op
+        self.name = name
+        self.inputs = inputs
+        self.output = output
+        self.attrs = {} if attrs is None else attrs
+        self.params = {} if params is None else params
 
 
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a graph.
-
-    Attributes
-    ----------
-    name : str
-        Name in the source model, as users pass it.
-    tensor : str
-        Name of the tensor inside the graph.
-    shape : tuple of int
-        Canonical shape without batch: (H, W, C), (L, C) or (C,).
-    layout : {"NCHW", "NHWC"}
-        Layout of the source model. With "NCHW", users see (n, C, H, W) for rank 3; other ranks are unaffected.
-    """
-
-    name: str
-    tensor: str
-    shape: Shape
-    layout: str = "NCHW"
-
-    @property
-    def api_shape(self) -> Shape:
-        """Shape without batch as users see it."""
-        if len(self.shape) == 3 and self.layout == "NCHW":
-            return (self.shape[2], self.shape[0], self.shape[1])
-        return self.shape
-
-    def to_canonical(self, x: Array) -> Array:
-        """Turn a user's array [n, *api_shape] into [n, *shape] (a view)."""
-        return x.transpose(0, 2, 3, 1) if self.api_shape is not self.shape else x
-
-    def from_canonical(self, x: Array) -> Array:
-        """Turn [n, *shape] into a user's array [n, *api_shape] (a view)."""
-        return x.transpose(0, 3, 1, 2) if self.api_shape is not self.shape else x
-
-
-@dataclass(init=False, repr=False, eq=False)  # the subclasses have these
-class NodeList:
+class NodeList(Record):
     """What the float graph and the int8 model have in common: ports and nodes in topological order."""
 
-    name: str
-    inputs: list[Port]
-    outputs: list[Port]
-    nodes: list[Node]
+    def __init__(self, name: str, inputs: list[Port], outputs: list[Port], nodes: list[Node]) -> None:
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.nodes = nodes
 
     def shapes(self, ops: Mapping[str, OpRule] = GRAPH_OPS) -> dict[str, Shape]:
         """Shape of every tensor, without batch.
@@ -163,7 +127,6 @@ class NodeList:
         return {node.output: node for node in self.nodes}
 
 
-@dataclass
 class Graph(NodeList):
     """A float network: what an importer returns and `lightkern.compress` takes."""
 
@@ -236,62 +199,9 @@ class Graph(NodeList):
 
     def copy(self) -> Graph:
         """Deep copy, parameters included."""
+        import copy
+
         return copy.deepcopy(self)
-
-
-def named_inputs(ports: Sequence[Port], x: Array | Mapping[str, Array]) -> dict[str, Array]:
-    """Match a user's array or mapping to the ports; check names and shapes, not dtypes.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If names, rank or sizes do not fit; the message names the port, the expected and the actual shape.
-    """
-    named = by_name("input", ports, x)
-    for name, value in named.items():
-        if not is_ndarray(value):
-            raise TypeError(f"input {name!r}: expected a NumPy array, got {type(value).__name__}")
-    check_inputs(ports, named)
-    return named
-
-
-def by_name(what: str, ports: Sequence[Port], values: Any) -> dict[str, Any]:
-    """Match a user's value, or mapping of values, to the ports; check the names alone."""
-    if not isinstance(values, Mapping):
-        if len(ports) != 1:
-            names = ", ".join(port.name for port in ports)
-            raise TypeError(f"the model has {len(ports)} {what}s ({names}): pass a dict of arrays")
-        return {ports[0].name: values}
-    expected = {port.name for port in ports}
-    if set(values) != expected:
-        raise ValueError(f"expected {what}s {sorted(expected)}, got {sorted(map(str, values))}")
-    return dict(values)
-
-
-def check_inputs(ports: Sequence[Port], values: Mapping[str, Any]) -> int:
-    """Check the shapes of arrays or memoryviews; return the batch size, which all have in common."""
-    sizes = set()
-    for port in ports:
-        shape = values[port.name].shape
-        if shape[1:] != port.api_shape or not shape or shape[0] < 1:
-            expected = ", ".join(map(str, ("n", *port.api_shape)))
-            raise ValueError(f"input {port.name!r}: expected shape ({expected}) with n >= 1, got {shape}")
-        sizes.add(shape[0])
-    if len(sizes) != 1:
-        raise ValueError(f"all inputs must have one batch size, got {sorted(sizes)}")
-    return int(sizes.pop())
-
-
-def is_ndarray(value: Any) -> bool:
-    """Whether a value is a NumPy array. Does not import NumPy: before somebody did, there is none."""
-    return isinstance(value, getattr(sys.modules.get("numpy"), "ndarray", ()))
-
-
-def dtype_name(value: Any) -> str:
-    """The dtype of an array or a memoryview as NumPy writes it, such as "float32"."""
-    if isinstance(value, memoryview):
-        return {"b": "int8", "i": "int32", "f": "float32"}.get(value.format, value.format)
-    return str(value.dtype)
 
 
 def infer_shape(rule: OpRule, node: Node, inputs: Sequence[Shape]) -> Shape:

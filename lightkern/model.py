@@ -10,13 +10,14 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from . import _core
+from .arrays import dtype_name
 from .errors import UnsupportedError
-from .graph import FLOAT32_MAX, Array, Node, NodeList, check_fields, dtype_name
+from .graph import FLOAT32_MAX, Array, Node, NodeList, Port, check_fields
 from .opset import CLAMPED, MODEL_OPS, SAME_QUANT, WEIGHT_FORMATS, RuleError, Shape
+from .records import FrozenRecord
 
 __all__ = ["Model", "Quant", "load"]
 
@@ -25,8 +26,7 @@ FLOAT32_TINY = 2.0**-126
 """The least positive normal float32."""
 
 
-@dataclass(frozen=True)
-class Quant:
+class Quant(FrozenRecord):
     """Quantization of one tensor: ``real = scale * (q - zero_point)``.
 
     Attributes
@@ -39,6 +39,9 @@ class Quant:
 
     scale: float
     zero_point: int
+
+    def __init__(self, scale: float, zero_point: int) -> None:
+        vars(self).update(scale=scale, zero_point=zero_point)
 
     def quantize(self, x: Array) -> Array:
         """Real values to int8, as `lightkern.reference.quantize` defines it."""
@@ -53,7 +56,6 @@ class Quant:
         return dequantize(q, self)
 
 
-@dataclass
 class Model(NodeList):
     """An int8 network.
 
@@ -74,8 +76,18 @@ class Model(NodeList):
     The attribute ``weight_format`` says how a weight is stored in the file and packed; "dense" is the default.
     """
 
-    quants: dict[str, Quant] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    def __init__(
+        self,
+        name: str,
+        inputs: list[Port],
+        outputs: list[Port],
+        nodes: list[Node],
+        quants: dict[str, Quant] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name, inputs, outputs, nodes)
+        self.quants = {} if quants is None else quants
+        self.metadata = {} if metadata is None else metadata
 
     def validate(self) -> dict[str, Shape]:
         """Check every rule of the format, so that planning and running cannot fail.

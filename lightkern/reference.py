@@ -12,14 +12,14 @@ Tensors here are canonical: int8 [n, h, w, c], [n, l, c] or [n, c], where ``real
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import float_ops
-from .graph import named_inputs
+from .ports import named_inputs
+from .records import replace
 
 if TYPE_CHECKING:
     from .graph import Node

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
+from .arrays import is_ndarray
 from .buffers import Inputs, index_of, input_views, output_views
-from .graph import Node, Port, is_ndarray
+from .graph import Node, Port
 from .model import Model, Quant
 from .opset import Shape
 

@@ -10,8 +10,11 @@ import lightkern
 
 
 def test_import_is_light() -> None:
-    """Importing lightkern imports no extra, nor what only compression and import need."""
+    """Importing lightkern imports no extra, nor what only compression and import need, nor what is slow to import."""
     heavy = [
+        "numpy",
+        "inspect",
+        "lightkern.file_format",
         "onnx",
         "onnxruntime",
         "click",

@@ -8,7 +8,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..graph import Array, Graph, named_inputs
+from ..graph import Array, Graph
+from ..ports import named_inputs
 
 __all__ = ["Calibration"]
 

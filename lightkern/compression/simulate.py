@@ -7,12 +7,12 @@ It tells what quantization does to a layer while layers are still being decided.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from ..graph import Array, Graph, Node
 from ..model import Quant
+from ..records import replace
 from .calibration import Calibration
 from .execute import clamp, evaluate
 from .observe import TensorStats

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import UnsupportedError
 from ...graph import Graph, Node
 from ...opset import Shape
+from ...records import replace
 from .ops.arithmetic import F32_MAX
 
 Rewrite = Callable[["Rewriter", Node], bool]
