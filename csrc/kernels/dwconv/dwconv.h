@@ -73,6 +73,10 @@ size_t row_pair_block_bytes(const Geometry&, int block, int sets);
 size_t row_pair_bytes(const Geometry&, int block, int sets);  // of all blocks
 void pack_row_pairs(const Geometry&, const Weights&, int block, int sets, void* packed);
 
+// Square windows only: pairs of columns of a row instead, {w0, w1} {w2, 0}, and as many bytes as
+// for one set of row pairs: weights int16 [kh][pairs][block][2].
+void pack_column_pairs(const Geometry&, const Weights&, int block, void* packed);
+
 // --- pack.cc: weights for products tap by tap ----------------------------------------------------
 //
 // Packed per block of channels, without gaps: effective bias int32 [block], multiplier float

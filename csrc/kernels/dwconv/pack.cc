@@ -9,7 +9,7 @@ namespace {
 
 // The weight of a tap, or zero outside of the window and past the last channel.
 int16_t weight_at(const Geometry& g, const Weights& from, int c, int i, int j) {
-  if (c >= g.c || i < 0 || i >= g.kh) return 0;
+  if (c >= g.c || i < 0 || i >= g.kh || j >= g.kw) return 0;
   return from.weight[(c * g.kh + i) * g.kw + j];
 }
 
@@ -61,6 +61,26 @@ void pack_row_pairs(const Geometry& g, const Weights& from, int block, int sets,
             put(weight_at(g, from, c, 2 * pair - set, j));
             put(weight_at(g, from, c, 2 * pair - set + 1, j));
           }
+        }
+      }
+    }
+  }
+}
+
+void pack_column_pairs(const Geometry& g, const Weights& from, int block, void* packed) {
+  std::byte* to = static_cast<std::byte*>(packed);
+  const auto put = [&to](auto value) {
+    std::memcpy(to, &value, sizeof(value));
+    to += sizeof(value);
+  };
+  for (int first = 0; first < g.c; first += block) {
+    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
+    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+    for (int i = 0; i < g.kh; ++i) {
+      for (int j = 0; j < g.kw; j += 2) {
+        for (int c = first; c < first + block; ++c) {
+          put(weight_at(g, from, c, i, j));
+          put(weight_at(g, from, c, i, j + 1));
         }
       }
     }

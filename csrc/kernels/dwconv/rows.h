@@ -2,11 +2,11 @@
 // but the vectors.
 //
 // Exact for any int8 weights. Two rows of the image are interleaved and widened once, into a ring
-// of row pairs that stays in the first-level cache; a tile slides over it. At stride 1 each pair
-// serves two output rows (two sets of weights, pack.cc), at stride 2 two output rows share the pair
-// between them. (Filling the next pairs between the tiles of one row was tried, and lost: it needs
-// more instructions than it hides.) |acc| < 2^31 by Model.validate; a product pair is below 2 * 255
-// * 127 < 2^17.
+// of row pairs that stays in the first-level cache; a tile moves over it. (3x3 needs none:
+// slide.h.) At stride 1 each pair serves two output rows (two sets of weights, pack.cc), at stride
+// 2 two output rows share the pair between them. (Filling the next pairs between the tiles of one
+// row was tried, and lost: it needs more instructions than it hides.) |acc| < 2^31 by
+// Model.validate; a product pair is below 2 * 255 * 127 < 2^17.
 //
 // An ISA file gives a struct V of vectors (avx2.cc is the example) and lists kernels<V>. All of it
 // has internal linkage.
@@ -40,12 +40,10 @@ struct Tile {
   int columns;
   int tail;  // channels, for kTail
 
-  template <Kind kind>
   void advance() {
-    const int blocks = kind == kCouple ? 2 : 1;
-    ring += blocks * width;
-    packed += blocks * packed_vectors;
-    y += blocks * V::kBlock;
+    ring += width;
+    packed += packed_vectors;
+    y += V::kBlock;
   }
   const Vector* pair(int p) const {
     const int at = first + p;
@@ -69,52 +67,30 @@ template <class V, int kTaps, int kStride, int kRows, Kind kind, int n>
 inline __attribute__((always_inline)) void tile(const Tile<V>& t,
                                                 const typename V::Vector* const* pairs, int x) {
   using Vector = typename V::Vector;
-  constexpr int kSets = kStride == 1 ? 2 : 1, kBlocks = kind == kCouple ? 2 : 1;
-  constexpr int kPairs = kRows == 1 ? row_pairs(kTaps, 1) : row_pairs(kTaps, kSets);
-  constexpr int kColumn = row_pairs(kTaps, kSets) * kSets, kVectors = kHeader + kTaps * kColumn;
-  Vector upper[kBlocks * n], lower[kBlocks * n];
+  constexpr int kSets = kStride == 1 ? 2 : 1;
+  constexpr int kPairs = row_pairs(kTaps, kRows == 1 ? 1 : kSets);
+  Vector upper[n], lower[n];
 #pragma GCC unroll 8
-  for (int i = 0; i < kBlocks * n; ++i) upper[i] = lower[i] = V::load(t.packed + i / n * kVectors);
+  for (int i = 0; i < n; ++i) upper[i] = lower[i] = V::load(t.packed);
   const Vector* w = t.packed + kHeader;
-  const auto column = [&](int j) __attribute__((always_inline)) {
+#pragma GCC unroll 1
+  for (int j = 0; j < kTaps; ++j, w += row_pairs(kTaps, kSets) * kSets) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kPairs * kBlocks; ++p) {
-      const int b = p % kBlocks, pair = p / kBlocks;
-      const Vector* above = pairs[pair] + b * t.width + kStride * x + j;
-      const Vector* below =
-          pairs[kStride == 1 ? pair : pair + kRows - 1] + b * t.width + kStride * x + j;
-      if (kTaps > 3) above = opaque(above), below = kStride == 1 ? above : opaque(below);
-      const Vector w0 = V::load(w + b * kVectors + pair * kSets);
-      const Vector w1 = V::load(w + b * kVectors + pair * kSets + kSets - 1);
+    for (int p = 0; p < kPairs; ++p) {
+      const Vector* above = opaque(pairs[p] + kStride * x + j);
+      const Vector* below = kStride == 1 ? above : opaque(pairs[p + kRows - 1] + kStride * x + j);
+      const Vector w0 = V::load(w + p * kSets), w1 = V::load(w + p * kSets + kSets - 1);
 #pragma GCC unroll 8
       for (int i = 0; i < n; ++i) {
-        V::multiply_add(upper[b * n + i], above[kStride * i], w0);
-        if (kRows == 2) V::multiply_add(lower[b * n + i], below[kStride * i], w1);
+        V::multiply_add(upper[i], above[kStride * i], w0);
+        if (kRows == 2) V::multiply_add(lower[i], below[kStride * i], w1);
       }
     }
-    w += kColumn;
-  };
-  if (kTaps == 3) {  // few enough columns to keep pixels in registers from one to the next
-    column(0), column(1), column(2);
-  } else {
-#pragma GCC unroll 1
-    for (int j = 0; j < kTaps; ++j) column(j);
   }
   Act* y = t.y + x * t.y_stride;
-  const Vector *m = t.packed + 1, *m_next = m + kVectors;
-  const auto store = [&](const Vector* acc, Act* to) __attribute__((always_inline)) {
-    if (kind == kCouple && n == 3) {  // what a store takes are two pixels of a couple
-      const Vector two[] = {acc[0], acc[1], acc[n], acc[n + 1 < kBlocks * n ? n + 1 : 0]};
-      const Vector last[] = {acc[n > 2 ? 2 : 0], acc[kBlocks * n - 1]};
-      V::template store<kind, 2>(two, m, m_next, t.clamp, to, t.y_stride, t.tail);
-      V::template store<kind, 1>(last, m, m_next, t.clamp, to + 2 * t.y_stride, t.y_stride, t.tail);
-    } else {
-      V::template store<kind, (kind == kCouple && n > 2 ? 2 : n)>(acc, m, m_next, t.clamp, to,
-                                                                  t.y_stride, t.tail);
-    }
-  };
-  store(upper, y);
-  if (kRows == 2) store(lower, y + t.y_row);
+  const Vector* m = t.packed + 1;
+  V::template store<kind, n>(upper, m, m, t.clamp, y, t.y_stride, t.tail);
+  if (kRows == 2) V::template store<kind, n>(lower, m, m, t.clamp, y + t.y_row, t.y_stride, t.tail);
 }
 
 template <class V, int kTaps, int kStride, int kRows, Kind kind>
@@ -123,24 +99,21 @@ inline void run_row(const Tile<V>& t) {
   const typename V::Vector* pairs[kMostPairs];
   for (int p = 0; p < row_pairs(kTaps, kStride == 1 ? 2 : 1) + kStride - 1; ++p)
     pairs[p] = t.pair(p);
-  const int columns = t.columns;
   int x = 0;
-  // Three pixels of a couple take all registers (at stride 2, more): for an odd number of columns.
-  constexpr bool kThree = kPixels > 2 || (kTaps == 3 && kStride == 1);
-  const int three = kThree && kPixels == 2 && columns % 2 ? 3 : 0;
-  for (; x + kPixels <= columns - three; x += kPixels)
+  for (; x + kPixels <= t.columns; x += kPixels)
     tile<V, kTaps, kStride, kRows, kind, kPixels>(t, pairs, x);
-  if (kThree && columns - x == 3)
-    return tile<V, kTaps, kStride, kRows, kind, kThree ? 3 : 1>(t, pairs, x);
-  if (kPixels > 2 && columns - x == 2) return tile<V, kTaps, kStride, kRows, kind, 2>(t, pairs, x);
-  if (columns - x == 1) tile<V, kTaps, kStride, kRows, kind, 1>(t, pairs, x);
+  const int left = t.columns - x;
+  if (kPixels > 2 && left == 3)
+    return tile<V, kTaps, kStride, kRows, kind, kPixels - 1>(t, pairs, x);
+  if (kPixels > 2 && left == 2) return tile<V, kTaps, kStride, kRows, kind, 2>(t, pairs, x);
+  if (left == 1) tile<V, kTaps, kStride, kRows, kind, 1>(t, pairs, x);
 }
 
 template <class V, int kTaps, int kStride, int kRows, Kind kind>
 void run_rows(Tile<V>& t, int count) {
   for (; count > 0; --count) {
     run_row<V, kTaps, kStride, kRows, kind>(t);
-    t.template advance<kind>();
+    t.advance();
   }
 }
 
@@ -175,18 +148,20 @@ void run_rows_any(Tile<V>& t, int count) {
     for (; x + 8 <= t.columns; x += 8) tile_any<V, kind, 8>(t, x);
     for (; x + 4 <= t.columns; x += 4) tile_any<V, kind, 4>(t, x);
     for (; x < t.columns; ++x) tile_any<V, kind, 1>(t, x);
-    t.template advance<kind>();
+    t.advance();
   }
 }
 
 // --- the walk ------------------------------------------------------------------------------------
 
-// Computes one or two rows of so many tiles of channels, and advances past them; null where a
-// kernel has none.
+// Computes one or two rows of so many tiles of channels, and advances past them.
 template <class V>
 struct RowKernels {
   using Run = void (*)(Tile<V>&, int count);
-  Run one[kKinds], two[kKinds];
+  struct Kinds {
+    Run whole, tail;
+  };
+  Kinds one, two;
 };
 
 // What follows requantization, on values that have just been written: those for a table lie aside,
@@ -254,15 +229,13 @@ void walk_strip(const Args& a, const Walk& walk, const RowKernels<V>& kernels,
       fill_slot(a, group, y * g.sh + 2 * p * g.dh, (t.first + p) % walk.slots, padding);
     }
     const int rows = smaller(walk.rows, a.y_end - y);
-    const auto* run = rows == 2 ? kernels.two : kernels.one;
+    const auto& run = rows == 2 ? kernels.two : kernels.one;
     t.ring = group.ring;
     t.packed = static_cast<const Vector*>(a.packed) +
                static_cast<ptrdiff_t>(group.c0 / V::kBlock) * t.packed_vectors;
     t.y = a.epilogue->table ? group.aside : a.y + y * t.y_row + group.x0 * t.y_stride + group.c0;
-    const int couples = run[kCouple] ? group.whole() / 2 : 0;
-    if (couples) run[kCouple](t, couples);
-    run[kWhole](t, group.whole() - 2 * couples);
-    if (group.whole() < group.blocks) run[kTail](t, 1);
+    run.whole(t, group.whole());
+    if (group.whole() < group.blocks) run.tail(t, 1);
     if (a.epilogue->table || a.residual) finish_rows(a, group, table, y, y + rows);
   }
 }
@@ -336,60 +309,34 @@ void pack(const Geometry& g, const Weights& weights, void* packed) {
 }
 
 template <class V, int kTaps, int kStride>
-void run_clamped(const Args& a) {
-  // Small windows feel their stores, of which a couple of blocks makes half as many; larger ones
-  // feel the loads of weights.
-  constexpr bool kCouples = kTaps == 3;
-  constexpr RowKernels<V> kernels = {
-      {kCouples ? run_rows<V, kTaps, kStride, 1, kCouple> : nullptr,
-       run_rows<V, kTaps, kStride, 1, kWhole>, run_rows<V, kTaps, kStride, 1, kTail>},
-      {kCouples ? run_rows<V, kTaps, kStride, 2, kCouple> : nullptr,
-       run_rows<V, kTaps, kStride, 2, kWhole>, run_rows<V, kTaps, kStride, 2, kTail>}};
-  walk_image<V>(a, two_row_walk(kTaps, kStride), kernels);
-}
-
-// Behind a ReLU the output usually takes all values of a byte, and its zero point is 0: packing
-// saturates as clamping would.
-template <template <bool> class V, int kTaps, int kStride>
 void run(const Args& a) {
-  const Clamp& clamp = a.epilogue->clamp;
-  const bool whole_byte = clamp.zero_point == 0 && clamp.lo == 0.0f && clamp.hi == 255.0f;
-  if (kTaps == 3 && whole_byte) {
-    run_clamped<V<kTaps == 3>, kTaps, kStride>(a);
-  } else {
-    run_clamped<V<false>, kTaps, kStride>(a);
-  }
+  walk_image<V>(a, two_row_walk(kTaps, kStride),
+                {{run_rows<V, kTaps, kStride, 1, kWhole>, run_rows<V, kTaps, kStride, 1, kTail>},
+                 {run_rows<V, kTaps, kStride, 2, kWhole>, run_rows<V, kTaps, kStride, 2, kTail>}});
 }
 
 template <class V>
 void run_any(const Args& a) {
-  walk_image<V>(a, row_walk(a.geometry),
-                {{nullptr, run_rows_any<V, kWhole>, run_rows_any<V, kTail>}, {}});
+  walk_image<V>(a, row_walk(a.geometry), {{run_rows_any<V, kWhole>, run_rows_any<V, kTail>}, {}});
 }
 
-template <template <bool> class V, int kTaps, int kStride>
+template <class V, int kTaps, int kStride>
 constexpr Kernel square_kernel(const char* name) {
   constexpr int kSets = kStride == 1 ? 2 : 1;
   return {name,
-          2 * V<false>::kBlock,
+          2 * V::kBlock,
           2,
           refuses<kTaps, kStride>,
-          scratch_bytes<V<false>, kTaps, kStride>,
-          packed_bytes<V<false>, kSets>,
-          pack<V<false>, kSets>,
+          scratch_bytes<V, kTaps, kStride>,
+          packed_bytes<V, kSets>,
+          pack<V, kSets>,
           run<V, kTaps, kStride>};
 }
 
-template <template <bool> class V>
+template <class V>
 constexpr Kernel any_kernel(const char* name) {
-  return {name,
-          2 * V<false>::kBlock,
-          1,
-          refuses_any,
-          scratch_bytes_any<V<false>>,
-          packed_bytes<V<false>, 1>,
-          pack<V<false>, 1>,
-          run_any<V<false>>};
+  return {name,       2 * V::kBlock, 1, refuses_any, scratch_bytes_any<V>, packed_bytes<V, 1>,
+          pack<V, 1>, run_any<V>};
 }
 
 }  // namespace

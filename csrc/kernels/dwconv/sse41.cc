@@ -1,11 +1,11 @@
-// pmaddwd + paddd, four channels per register: rows.h says how. Half the width of avx2.cc, and a
-// little less than half the speed, since the legacy encoding overwrites an operand of every
-// product.
+// pmaddwd + paddd, four channels per register: slide.h and rows.h say how. Half the width of
+// avx2.cc, and a little less than half the speed, since the legacy encoding overwrites an operand
+// of every product.
 #include "kernels/simd/sse41.h"
 
 #include <smmintrin.h>
 
-#include "kernels/dwconv/rows.h"
+#include "kernels/dwconv/slide.h"
 
 namespace lightkern::dwconv {
 namespace {
@@ -24,6 +24,11 @@ struct Sse41 {
   static inline void multiply_add(Vector& acc, Vector pixel, Vector weight) {
     acc = _mm_add_epi32(acc, _mm_madd_epi16(pixel, weight));
     __asm__("" : "+x"(acc));
+  }
+
+  // With weights from memory, which are aligned.
+  static inline void multiply_add_from(Vector& acc, Vector pixel, const Vector* weight) {
+    multiply_add(acc, pixel, _mm_load_si128(weight));
   }
 
   static inline Vector load4(const Act* p, int n = 4) {
@@ -105,12 +110,12 @@ struct Sse41 {
 };
 
 constexpr Kernel kKernels[] = {
-    square_kernel<Sse41, 3, 1>("dwconv_s8_3x3s1_2x2_sse41"),
-    square_kernel<Sse41, 3, 2>("dwconv_s8_3x3s2_2x2_sse41"),
-    square_kernel<Sse41, 5, 1>("dwconv_s8_5x5s1_2x4_sse41"),
-    square_kernel<Sse41, 5, 2>("dwconv_s8_5x5s2_2x4_sse41"),
-    square_kernel<Sse41, 7, 1>("dwconv_s8_7x7s1_2x4_sse41"),
-    any_kernel<Sse41>("dwconv_s8_1x8_sse41"),
+    slide_kernel<Sse41, 1>("dwconv_s8_3x3s1_2x1_sse41"),
+    slide_kernel<Sse41, 2>("dwconv_s8_3x3s2_2x1_sse41"),
+    square_kernel<Sse41<false>, 5, 1>("dwconv_s8_5x5s1_2x4_sse41"),
+    square_kernel<Sse41<false>, 5, 2>("dwconv_s8_5x5s2_2x4_sse41"),
+    square_kernel<Sse41<false>, 7, 1>("dwconv_s8_7x7s1_2x4_sse41"),
+    any_kernel<Sse41<false>>("dwconv_s8_1x8_sse41"),
 };
 
 }  // namespace
