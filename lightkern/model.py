@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Mapping
 from typing import Any
 
 from . import _core
-from .arrays import dtype_name
+from .arrays import dtype_name, nearest_float32
 from .errors import UnsupportedError
 from .graph import FLOAT32_MAX, Array, Node, NodeList, Port, check_fields
 from .opset import CLAMPED, MODEL_OPS, SAME_QUANT, WEIGHT_FORMATS, RuleError, Shape
@@ -168,7 +167,6 @@ _DTYPES = {
     "exp": "int32",
     **{f"{axis}_{what}": "int32" for axis in "yx" for what in ("low", "fraction")},
 }
-_SINGLE = struct.Struct("<f")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -176,25 +174,9 @@ def _require(condition: bool, message: str) -> None:
         raise RuleError(message)
 
 
-def _float32(value: float) -> float:
-    """The float32 next to a value, ties to even, or an infinity.
-
-    Of a product or a quotient of two float32 that Python computed, this is what float32 arithmetic gives, although it
-    was rounded twice. The product is exact in 53 bits: it has 48. Of the quotient x / y, the first rounding, by at most
-    2**-53 of it, would have to reach the midpoint m of two float32. But x - m * y is a multiple of the product of the
-    last bits of m and y, which have 25 and 24 bits; if not 0, it is more than 2**-50 of m * y, and the quotient as far
-    from m. The midpoints of subnormal numbers have fewer bits still.
-    """
-    try:
-        (single,) = _SINGLE.unpack(_SINGLE.pack(value))
-    except OverflowError:
-        return math.copysign(math.inf, value)
-    return float(single)
-
-
 def _check_quant(name: str, quant: Quant) -> None:
     scale, zero_point = quant.scale, quant.zero_point
-    if not (isinstance(scale, float) and FLOAT32_TINY <= scale <= FLOAT32_MAX and _float32(scale) == scale):
+    if not (isinstance(scale, float) and FLOAT32_TINY <= scale <= FLOAT32_MAX and nearest_float32(scale) == scale):
         raise ValueError(f"tensor {name!r}: scale {scale!r} is not a positive, finite, normal float32")
     if not (type(zero_point) is int and -128 <= zero_point <= 127):
         raise ValueError(f"tensor {name!r}: zero point {zero_point!r} is not an int in [-128, 127]")
@@ -297,16 +279,17 @@ def _check_multipliers(node: Node, quants: Mapping[str, Quant], count: int, scal
     xs = [quants[name].scale for name in node.inputs]
     products = xs
     if node.op in ("conv2d", "linear"):
-        products = [_float32(xs[0] * scale) for scale in scales]
+        products = [nearest_float32(xs[0] * scale) for scale in scales]
     elif node.op == "mul":
-        products = [_float32(xs[0] * xs[1])]
+        products = [nearest_float32(xs[0] * xs[1])]
     elif node.op == "prelu":
         slopes = [abs(slope) for slope in node.params["slope"].tolist() if slope != 0] or [1.0]
-        products = [xs[0], _float32(xs[0] * min(slopes)), _float32(xs[0] * max(slopes))]
+        products = [xs[0], nearest_float32(xs[0] * min(slopes)), nearest_float32(xs[0] * max(slopes))]
     least, most = min(products), max(products)
-    least = min(least, _float32(_float32(least / y) / count))
-    if not (least >= FLOAT32_TINY and _float32(most / y) < 2.0**24 and most <= FLOAT32_MAX):
+    least = min(least, nearest_float32(nearest_float32(least / y) / count))
+    multiplier = nearest_float32(most / y)
+    if not (least >= FLOAT32_TINY and multiplier < 2.0**24 and most <= FLOAT32_MAX):
         raise RuleError(
-            f"a requantization multiplier or an intermediate product of scales, {least} .. {_float32(most / y)}, is "
-            "outside of [2**-126, 2**24)"
+            f"a requantization multiplier or an intermediate product of scales, {least} .. {multiplier}, is outside of "
+            "[2**-126, 2**24)"
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
-from .arrays import is_ndarray
+from .arrays import is_ndarray, nearest_float32
 from .buffers import Inputs, index_of, input_views, output_views
 from .graph import Node, Port
 from .model import Model, Quant
@@ -159,11 +159,9 @@ def _lower_node(
 
 
 def _quantized(value: float, quant: Quant) -> int:
-    if value == 0:
-        return quant.zero_point
-    import numpy as np
-
-    return int(quant.quantize(np.array(value)))
+    """`lightkern.reference.quantize` of one finite number, without NumPy."""
+    steps = nearest_float32(nearest_float32(value) / quant.scale)
+    return round(min(max(steps, -128 - quant.zero_point), 127 - quant.zero_point)) + quant.zero_point
 
 
 def _in_order(value: Any) -> Any:
@@ -204,7 +202,8 @@ class Session:
 
     Notes
     -----
-    Neither loading a path nor `run` with `out` imports NumPy, which takes longer than all the rest of a start.
+    Neither loading a path nor `run` with `out` imports NumPy, which takes longer than all the rest of a start (but for
+    a model whose int32 accumulators come near to their limit: they are added up with it).
 
     `run` may be called from several threads at once: the calls wait for each other. Use one session per thread on one
     `PackedModel` to work in parallel. Results never depend on the number of threads or the ISA level.

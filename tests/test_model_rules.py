@@ -14,8 +14,9 @@ from strategies import one_node_models, random_models
 
 import lightkern as lk
 from lightkern import reference
+from lightkern.arrays import nearest_float32
 from lightkern.graph import Node
-from lightkern.model import Model, Quant, _float32
+from lightkern.model import Model, Quant
 
 Edit = Callable[[Model], Any]
 STYLE = Style(zero_point=0, clamp="none")
@@ -351,7 +352,7 @@ def _quotient_and_product(x: np.ndarray, y: np.ndarray) -> None:
     with np.errstate(all="ignore"):
         pairs = ((x * y, float.__mul__), (x / y, float.__truediv__))
     for wanted, operation in pairs:
-        found = [_float32(operation(float(a), float(b))) for a, b in zip(x, y, strict=True)]
+        found = [nearest_float32(operation(float(a), float(b))) for a, b in zip(x, y, strict=True)]
         np.testing.assert_array_equal(np.array(found), wanted.astype(np.float64))
 
 

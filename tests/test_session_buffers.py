@@ -19,7 +19,7 @@ import lightkern as lk
 from lightkern import reference
 from lightkern.model import Model
 from lightkern.opset import MODEL_OPS
-from lightkern.session import PackedModel, Session
+from lightkern.session import PackedModel, Session, _quantized
 
 WITHOUT_NUMPY = """
 import math, mmap, sys
@@ -92,6 +92,16 @@ def test_no_numpy_and_the_same_bits(tmp_path: Path) -> None:
     assert len(wanted) > 2 * len(models)
     for path, content in wanted.items():
         assert path.read_bytes() == content, path
+
+
+def test_the_value_of_a_pad_is_quantized_as_defined() -> None:
+    """Without NumPy, and as `reference.quantize` does it: halves to even, beyond the range, infinite in float32."""
+    for scale in (0.5, 0.1, 3e-38, 3e38):
+        for zero_point in (-128, -3, 0, 127):
+            quant = lk.Quant(float(np.float32(scale)), zero_point)
+            steps = np.concatenate([np.arange(-300, 300, 0.25), [1e-45, 1e6, 1e300 / scale if scale < 1 else 1]])
+            for value in (steps * quant.scale).clip(-3.4028234e38, 3.4028234e38).tolist():
+                assert _quantized(value, quant) == int(reference.quantize(np.array(value), quant)), (value, quant)
 
 
 # Paths ---------------------------------------------------------------------------------------------------------------
