@@ -8,6 +8,8 @@
 // two columns of outputs under way.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/dwconv/rows.h"
 
 namespace lightkern::dwconv {
@@ -74,17 +76,21 @@ struct Slide {
 
   // A column of the image, or two at stride 2, by those taps whose outputs exist.
   template <int kFirst, int kLast>
-  inline __attribute__((always_inline)) void step(const Pixels& a, const Pixels& b) {
+  inline __attribute__((always_inline)) void step(const Pixels& a, const Pixels& b, Act* y) {
     packed = opaque(packed);  // else GCC keeps the addresses of all weights
     Vector upper[kBlocks], lower[kBlocks];
     if (kStride == 1) {
-#pragma GCC unroll 2
-      for (int p = 0; p < 2; ++p) {
-        // Below a single output row the last row has no partner.
-        widen(a.at[2 * p], a.at[smaller(2 * p + 1, kRead - 1)], upper);
-        multiply<kFirst, kLast>(upper, upper, 2 * p, 4, 1, p == 0);
-      }
-      return;
+      widen(a.at[0], a.at[1], upper);
+      widen(a.at[2], a.at[kRead - 1], lower);
+      const auto tap = [&](auto t) __attribute__((always_inline)) {
+        multiply<t, t>(upper, upper, 0, 4, 1, true);
+        multiply<t, t>(lower, lower, 2, 4, 1, false);
+      };
+      // The last tap first: it finishes a column before the first tap begins another.
+      if (kLast == 2) tap(std::integral_constant<int, 2>()), finish(y);
+      if (kFirst <= 1 && kLast >= 1) tap(std::integral_constant<int, 1>());
+      if (kFirst == 0) tap(std::integral_constant<int, 0>());
+      return shift();
     }
     // Output rows read every other row: the one between them first, which both do.
     widen(a.at[0], b.at[0], upper);
@@ -100,6 +106,8 @@ struct Slide {
     widen(a.at[1], b.at[1], upper);
     if (kRows == 2) widen(a.at[kRead - 2], b.at[kRead - 2], lower);
     multiply<kFirst, kLast>(upper, lower, 2, 1, 0, false);
+    if (kLast == kTaps - 1) finish(y);
+    shift();
   }
 
   inline __attribute__((always_inline)) void shift() {
@@ -114,7 +122,6 @@ struct Slide {
   inline __attribute__((always_inline)) void finish(Act* y) {
     V::template store<kind, kRows>(sums[0][0], packed + 1, packed + 1 + kVectors, s.clamp, y,
                                    s.y_row, s.tail);
-    shift();
   }
 
   Pixels padding() const {
@@ -143,23 +150,20 @@ struct Slide {
       pixels.at[i] = s.rows[i].pixel + channel - (s.left ? stride_of(i) : 0);
     const auto next = [&]() __attribute__((always_inline)) { pixels = right_of(pixels, kStride); };
 
-    step<0, 0>(s.left ? padding() : pixels, right_of(pixels, 1));
-    shift(), next();
-    if (kTaps > 2) step<0, kTaps - 2>(pixels, pixels), shift(), next();
+    step<0, 0>(s.left ? padding() : pixels, right_of(pixels, 1), y);
+    next();
+    if (kTaps > 2) step<0, kTaps - 2>(pixels, pixels, y), next();
     for (int i = kTaps - 1; i < s.columns; ++i, y += y_stride) {
-      step<0, kTaps - 1>(pixels, right_of(pixels, 1));
+      step<0, kTaps - 1>(pixels, right_of(pixels, 1), y);
       next();
-      finish(y);
     }
     if (kTaps > 2 && s.columns > 1) {
-      step<1, kTaps - 1>(pixels, pixels);
+      step<1, kTaps - 1>(pixels, pixels, y);
       next();
-      finish(y);
       y += y_stride;
     }
     const Pixels last = s.right ? padding() : pixels;  // its last tap has no partner
-    step<kTaps - 1, kTaps - 1>(last, last);
-    finish(y);
+    step<kTaps - 1, kTaps - 1>(last, last, y);
   }
 };
 
