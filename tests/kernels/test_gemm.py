@@ -22,8 +22,13 @@ from lightkern.session import Session
 
 KERNELS = [name for op, isa, name in _core.kernels() if op == "gemm" and isa in _core.isa_levels()]
 
-PAIRED = [name for name in KERNELS if name.endswith(("_avx2", "_sse41"))]
-"""Kernels that multiply pairs in 16 bits."""
+WORDS = [name for name in KERNELS if "c2w_" in name]
+"""Kernels that multiply words of 16 bits: they take pointwise layers only."""
+
+WINDOWED = [name for name in KERNELS if name not in WORDS]
+
+PAIRED = [name for name in WINDOWED if name.endswith(("_avx2", "_sse41"))]
+"""Kernels that multiply bytes, and add pairs in 16 bits."""
 
 
 def tile_of(kernel: str) -> tuple[int, int, int]:
@@ -108,6 +113,27 @@ def test_every_pattern_of_unsafe_pairs(kernel: str, padding: int) -> None:
             net.nodes[-1].params["weight"][:] = np.array(pattern, np.int8)
             model = net.model(name)
             check(model, inputs(model, rng, "high"), kernel=kernel)
+
+
+@pytest.mark.parametrize("level", sorted({name.rsplit("_", 1)[1] for name in WORDS}))
+def test_words_are_chosen_where_many_pairs_are_unsafe(level: str) -> None:
+    rng = np.random.default_rng(6)
+    for most, pixels, words in [(127, 64, True), (60, 64, False), (127, 4, False)]:
+        net = Net(rng)
+        name = net.conv2d(net.input((1, pixels, 128)), 40)
+        weight = net.nodes[-1].params["weight"]
+        weight[:] = rng.integers(-most, most + 1, weight.shape)
+        session = Session(net.model(name), isa=level)
+        assert (session.explain()[0].kernel in WORDS) == words
+
+
+@pytest.mark.parametrize("kernel", WORDS)
+def test_words_refuse_windows(kernel: str) -> None:
+    for window in ({"kernel": (3, 3)}, {"stride": (2, 2)}, {"padding": (0, 1, 0, 0)}, {"groups": 2}):
+        net = Net(np.random.default_rng(0))
+        model = net.model(net.conv2d(net.input((5, 5, 8)), 8, **window))
+        with pytest.raises(ValueError, match=f"{kernel}: it takes pointwise layers only"):
+            Session(model, kernel=kernel)
 
 
 @pytest.mark.parametrize("kernel", PAIRED)
@@ -203,7 +229,7 @@ WINDOWS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", WINDOWED)
 @pytest.mark.parametrize("window", WINDOWS, ids=lambda w: "-".join(f"{k}{v}" for k, v in w.items()).replace(" ", ""))
 def test_windows(kernel: str, window: dict[str, Any]) -> None:
     """Windows of all kinds over images of a few channels and of many."""
@@ -214,7 +240,7 @@ def test_windows(kernel: str, window: dict[str, Any]) -> None:
         check(model, inputs(model, rng), kernel=kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", WINDOWED)
 def test_windows_copied_out(kernel: str) -> None:
     """Short lines of windows are copied out: several lines of an image together, and parts of long ones."""
     rng = np.random.default_rng(14)
@@ -226,7 +252,7 @@ def test_windows_copied_out(kernel: str) -> None:
         check(model, inputs(model, rng), kernel=kernel, threads=2)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", WINDOWED)
 def test_groups(kernel: str) -> None:
     """Every group is a gemm of its own where no better kernel exists; this one writes into the middle of its pixels."""
     rng = np.random.default_rng(5)
@@ -236,7 +262,7 @@ def test_groups(kernel: str) -> None:
         check(model, inputs(model, rng), kernel=kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", WINDOWED)
 def test_groups_that_are_copied_together(kernel: str) -> None:
     """Windows of a few groups are copied at once: whole, partial and several blocks of groups, lines and pixels."""
     rng = np.random.default_rng(11)
@@ -256,7 +282,7 @@ def test_fused(kernel: str, fuse: bool) -> None:
     for table, added, c in itertools.product(["none", "any", "smooth"], [False, True], [1, 8, 15, 16, 17, 40]):
         net = Net(rng)
         x = net.input((3, 7, c))
-        y = net.conv2d(x, c, kernel=(3, 3), padding=(1, 1, 1, 1))
+        y = net.conv2d(x, c) if kernel in WORDS else net.conv2d(x, c, kernel=(3, 3), padding=(1, 1, 1, 1))
         y = net.table(y) if table == "any" else net.hard_swish(y) if table == "smooth" else y
         y = net.binary("add", y, x) if added else y
         model = net.model(y)
@@ -267,7 +293,7 @@ def test_fused(kernel: str, fuse: bool) -> None:
 def test_views(kernel: str) -> None:
     """Inputs that are slices, outputs that are parts of a concat: the gaps belong to other tensors."""
     rng = np.random.default_rng(7)
-    for c, window in itertools.product([3, 8, 21], WINDOWS[2:6]):
+    for c, window in itertools.product([3, 8, 21], [{}] if kernel in WORDS else [{}, *WINDOWS[2:6]]):
         net = Net(rng)
         whole = net.conv2d(net.input((8, 9, 4)), 2 * c + 1)
         left = net.move("slice", [whole], {"axis": 2, "begin": 0, "end": c})
@@ -294,7 +320,7 @@ def test_threads(threads: int) -> None:
         check(model, inputs(model, rng), threads=threads)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", WINDOWED)
 @given(data=st.data())
 def test_random_convolutions(kernel: str, data: st.DataObject) -> None:
     """Random shapes and windows with ordinary and extreme numbers."""

@@ -31,7 +31,10 @@ enum class WeightFormat { kDense };
 //             inputs l and l + 8. Which units meet is free, so the packer matches heavy ones with
 //             light ones (of layers of 256 and more inputs it couples over nine tenths) and puts
 //             such couples first.
-enum class PairRule { kAny, kExact, kCoupled, kLanes };
+//   kWords    it multiplies and adds pairs of 16 bits (pmaddwd), exact for all weights, which are
+//             packed as int16. Rows come as its RowCopy leaves them, in 16 bits too, and are read
+//             step by step, whatever the offsets say.
+enum class PairRule { kAny, kExact, kCoupled, kLanes, kWords };
 
 struct Tile {
   int mr, nr;   // rows and output channels that a kernel computes at once
@@ -69,7 +72,7 @@ struct Panel {
 struct Args {
   const Act* a;        // [m] rows
   ptrdiff_t a_stride;  // bytes between rows
-  bool paired;         // rows are as Kernel::pair_rows left them; a_stride is between pairs
+  bool copied;         // rows are as Kernel::row_copy left them; a_stride is between its units
   size_t m;            // >= 1
   const Panel* panel;
   Act* y;               // [m][n]
@@ -78,18 +81,22 @@ struct Args {
   const Epilogue* epilogue;
 };
 
+// How a kernel likes to have rows of one line copied before it reads them. A unit of `rows` rows
+// (the last may hold fewer) takes rows * width bytes for each of k inputs, k rounded up to kr;
+// what lies there beyond k meets weights of zero.
+struct RowCopy {
+  int rows, width;
+  bool needed;  // the kernel reads no others
+  void (*run)(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to, ptrdiff_t to_stride);
+};
+
 struct Kernel {
   const char* name;
   Tile tile;
   WeightFormat format;
   PairRule pairs;
   void (*run)(const Args&);
-  // Null, or: copies `m` rows of `k` inputs to where the kernel reads them with less effort, in
-  // pairs {kr inputs of one row, kr of the other, the next kr of the one, ...}; the last pair may
-  // hold but one row, and the last step of a row fewer inputs. Pairs are `to_stride` bytes apart,
-  // >= 2 * k rounded up to kr.
-  void (*pair_rows)(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to,
-                    ptrdiff_t to_stride) = nullptr;
+  RowCopy row_copy = {};  // run is null where rows are read as they are
 };
 
 LIGHTKERN_DECLARE_REGISTRY(Kernel)

@@ -4,7 +4,7 @@
 // Ceiling: two smmla of 32 MAC per cycle on Neoverse N2. Sixteen inputs of 6 rows against 16
 // channels take 48 smmla and 8 loads of weight pairs; 24 blocks, the rows' 6 vectors and 2 weights
 // are all 32 registers. Rows that lie apart take 6 loads and 6 zips that bring the eights of two
-// rows together; rows that many panels read are zipped once (pair_rows), and take 3 loads of pairs.
+// rows together; rows that many panels read are zipped once (row_copy), and take 3 loads of pairs.
 // Exact for all weights: products are summed in 32 bits.
 // All 32 registers are in use: scheduling before they are given out makes GCC 12 spill.
 #if !defined(__clang__)
@@ -205,14 +205,14 @@ template <Last last, int rows, int width>
 struct Matrix {
   template <int rows, int vectors>
   [[gnu::noinline]] static void run(const Context& c, const Args& args, size_t first, size_t last) {
-    const Act* a = args.a + static_cast<ptrdiff_t>(args.paired ? first / 2 : first) * args.a_stride;
+    const Act* a = args.a + static_cast<ptrdiff_t>(args.copied ? first / 2 : first) * args.a_stride;
     Act* y = args.y + static_cast<ptrdiff_t>(first) * args.y_stride;
     const Steps steps(c.panel);
     const Channels<4 * vectors> channels(c.panel);
     for (; first != last; first += rows) {
       Blocks<rows, 4 * vectors> t;
       start(t, channels, steps);
-      if (args.paired) {
+      if (args.copied) {
 #pragma GCC unroll 8
         for (int p = 0; p < t.kPairs; ++p, a += args.a_stride) t.row[2 * p] = a;
         multiply_pairs(steps, t);
@@ -243,7 +243,8 @@ void run(const Args& args) {
   }
 }
 
-// Kernel::pair_rows.
+// Kernel::row_copy: pairs {kDepth inputs of one row, kDepth of the other, the next of the one,
+// ...}.
 void pair_rows(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to, ptrdiff_t to_stride) {
   for (size_t first = 0; first < m; first += 2, a += 2 * a_stride, to += to_stride) {
     const Act *even = a, *odd = first + 1 < m ? a + a_stride : a;
@@ -264,7 +265,12 @@ void pair_rows(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to, pt
 }
 
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_6x16c8_i8mm", {6, 16, 8, 8}, WeightFormat::kDense, PairRule::kAny, run, pair_rows},
+    {"gemm_s8_6x16c8_i8mm",
+     {6, 16, 8, 8},
+     WeightFormat::kDense,
+     PairRule::kAny,
+     run,
+     {2, 1, false, pair_rows}},
 };
 
 }  // namespace

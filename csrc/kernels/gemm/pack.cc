@@ -14,6 +14,8 @@
 // PairRule::kExact makes pairs exact that could saturate (pairs.h): by extra steps at any offsets
 // for what had to be taken from such pairs, or by main steps that start anywhere between them.
 //
+// PairRule::kWords stores each weight in 16 bits.
+//
 // PairRule::kCoupled then sorts all steps, couples first; PairRule::kLanes sorts zipped twos of
 // steps (pairs.h).
 //
@@ -68,16 +70,6 @@ void copy_steps(const Source& source, const std::vector<Step>& steps, size_t fir
   }
 }
 
-// A panel's steps at first, with every pair exact. Returns whether they are the main steps.
-bool make_exact(const Source& source, const std::vector<Step>& steps, size_t first, size_t n,
-                size_t k, Draft& draft) {
-  if (pairs_are_exact(draft)) return true;
-  const std::vector<Step> around = steps_around_pairs(source, first, n);
-  split_pairs(steps, draft);
-  if (around.size() < draft.offsets.size()) copy_steps(source, around, first, n, 4, k, draft);
-  return false;
-}
-
 // The weights of `zip` steps in a row, beside each other per channel.
 void zip_steps(Draft& draft, size_t kr, size_t zip) {
   const std::vector<int8_t> apart = draft.weights;
@@ -88,6 +80,61 @@ void zip_steps(Draft& draft, size_t kr, size_t zip) {
     for (size_t c = 0; c < draft.width; ++c, to += zip * kr, from += kr) std::memcpy(to, from, kr);
   }
 }
+
+// The steps of one panel after another.
+class PanelPacker {
+ public:
+  struct Result {
+    Couples couples;
+    bool main_steps;  // in their order
+  };
+
+  PanelPacker(const Source& source, const Tile& tile, PairRule pairs)
+      : source_(source), tile_(tile), pairs_(pairs), steps_(make_steps(source, tile.kr)) {
+    for (const Segment& s : source.segments) depth_ += static_cast<size_t>(s.length);
+  }
+
+  size_t depth() const { return depth_; }
+
+  // The panel of the channels from `first` on.
+  Result run(size_t first, Draft& draft) const {
+    const size_t nr = static_cast<size_t>(tile_.nr), kr = static_cast<size_t>(tile_.kr);
+    const size_t n = std::min(nr, source_.n - first), unit = static_cast<size_t>(tile_.nr_unit);
+    draft.width = std::min(nr, round_up(n, unit));
+    draft.step_bytes = draft.width * kr;
+    copy_steps(source_, steps_, first, n, kr, depth_, draft);
+    Result result{{}, true};
+    if (pairs_ == PairRule::kExact || pairs_ == PairRule::kCoupled) {
+      result.main_steps = make_exact(first, n, draft);
+    }
+    if (pairs_ == PairRule::kCoupled) result.couples = couple_steps(draft, unit);
+    if (tile_.zip > 1) zip_steps(draft, kr, static_cast<size_t>(tile_.zip));
+    if (pairs_ == PairRule::kLanes && draft.width == nr) {
+      result.couples.all = static_cast<uint32_t>(couple_lanes(draft));
+    }
+    const Couples& c = result.couples;
+    result.main_steps &= c.all + c.low + c.high == 0;
+    return result;
+  }
+
+ private:
+  // Returns whether all pairs were exact already.
+  bool make_exact(size_t first, size_t n, Draft& draft) const {
+    if (pairs_are_exact(draft)) return true;
+    const std::vector<Step> around = steps_around_pairs(source_, first, n);
+    split_pairs(steps_, draft);
+    if (around.size() < draft.offsets.size()) {
+      copy_steps(source_, around, first, n, 4, depth_, draft);
+    }
+    return false;
+  }
+
+  const Source& source_;
+  const Tile& tile_;
+  PairRule pairs_;
+  std::vector<Step> steps_;
+  size_t depth_ = 0;
+};
 
 uint32_t count_lead(const std::vector<int32_t>& offsets, int32_t kr) {
   uint32_t lead = 0;
@@ -138,6 +185,11 @@ class Parts {
     std::memcpy(to, values.data(), values.size() * sizeof(T));
     return to;
   }
+  const int8_t* copy_words(const std::vector<int8_t>& values) {
+    int16_t* to = take<int16_t>(values.size());
+    std::copy(values.begin(), values.end(), to);
+    return reinterpret_cast<const int8_t*>(to);
+  }
 
  private:
   Storage& storage_;
@@ -164,34 +216,28 @@ void fill_channels(const Source& source, size_t first, size_t k, Parts& parts, P
 
 }  // namespace
 
-Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& storage) {
-  const std::vector<Step> steps = make_steps(source, tile.kr);
-  size_t k = 0;
-  for (const Segment& s : source.segments) k += static_cast<size_t>(s.length);
-  const size_t nr = static_cast<size_t>(tile.nr), kr = static_cast<size_t>(tile.kr);
+double count_multiplies(const Source& source, const Tile& tile, PairRule pairs) {
+  const PanelPacker packer(source, tile, pairs);
+  Draft draft;
+  const Couples c = packer.run(0, draft).couples;
+  const double steps = static_cast<double>(draft.offsets.size());
+  if (pairs == PairRule::kWords) return steps;
+  return 2 * steps - (c.all + 0.5 * (c.low + c.high));  // a couple shares one of its four
+}
 
+Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& storage) {
+  const PanelPacker packer(source, tile, pairs);
+  const size_t nr = static_cast<size_t>(tile.nr);
   Packed packed{{}, 0};
   Parts parts(storage, packed.bytes);
   const int32_t* common_offsets = nullptr;
   Draft draft;  // one panel at a time: what it needs stays in the cache
   for (size_t first = 0; first < source.n; first += nr) {
-    const size_t n = std::min(nr, source.n - first);
-    draft.width = std::min(nr, round_up(n, static_cast<size_t>(tile.nr_unit)));
-    draft.step_bytes = draft.width * kr;
-    copy_steps(source, steps, first, n, kr, k, draft);
-    const bool exact = pairs == PairRule::kExact || pairs == PairRule::kCoupled;
-    const bool main_steps = !exact || make_exact(source, steps, first, n, k, draft);
-    Couples couples;
-    if (pairs == PairRule::kCoupled)
-      couples = couple_steps(draft, static_cast<size_t>(tile.nr_unit));
-    if (tile.zip > 1) zip_steps(draft, kr, static_cast<size_t>(tile.zip));
-    if (pairs == PairRule::kLanes && draft.width == nr)
-      couples.all = static_cast<uint32_t>(couple_lanes(draft));
-    const size_t twos = size_t{couples.all} + couples.low + couples.high;
-
+    const PanelPacker::Result result = packer.run(first, draft);
     Panel panel{};
-    panel.weights = parts.copy(draft.weights);
-    if (!main_steps || twos > 0) {
+    panel.weights =
+        pairs == PairRule::kWords ? parts.copy_words(draft.weights) : parts.copy(draft.weights);
+    if (!result.main_steps) {
       panel.offsets = parts.copy(draft.offsets);
     } else {
       if (!common_offsets) common_offsets = parts.copy(draft.offsets);
@@ -199,10 +245,10 @@ Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& sto
     }
     panel.steps = static_cast<uint32_t>(draft.offsets.size());
     panel.lead = count_lead(draft.offsets, tile.kr);
-    panel.couples = couples;
+    panel.couples = result.couples;
     panel.width = static_cast<uint32_t>(draft.width);
-    panel.n = static_cast<uint32_t>(n);
-    fill_channels(source, first, k, parts, panel);
+    panel.n = static_cast<uint32_t>(std::min(nr, source.n - first));
+    fill_channels(source, first, packer.depth(), parts, panel);
     packed.panels.push_back(panel);
   }
   return packed;

@@ -31,6 +31,10 @@ struct Packed {
   size_t bytes;
 };
 
+// Multiplies of one vector that a row takes against the panel of channel 0, as packed for such a
+// tile.
+double count_multiplies(const Source& source, const Tile& tile, PairRule pairs);
+
 // Needs segments of at least kr inputs unless overrun is allowed. Throws std::bad_alloc.
 Packed pack(const Source& source, const Tile& tile, PairRule pairs, Storage& storage);
 

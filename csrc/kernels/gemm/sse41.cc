@@ -14,6 +14,7 @@
 #include <smmintrin.h>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/words.inc"
 
 namespace lightkern::gemm {
 namespace {
@@ -93,21 +94,56 @@ template <int rows, int vectors>
   }
 }
 
+struct Pairs {
+  template <int rows, int vectors>
+  static void tiles(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t count,
+                    __m128i* sums) {
+    accumulate<rows, vectors>(panel, a, a_stride, count, sums);
+  }
+};
+
+struct Words {
+  using Vector = __m128i;
+  static constexpr int kLanes = 4;
+
+  template <int rows, int vectors>
+  static void tiles(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t count,
+                    __m128i* sums) {
+    accumulate_words<Words, rows, vectors>(panel, a, a_stride, count, sums);
+  }
+
+  static inline Vector load(const void* p) {
+    return _mm_loadu_si128(static_cast<const __m128i*>(p));
+  }
+  static inline void store(Vector* p, Vector v) { _mm_store_si128(p, v); }
+  static inline Vector broadcast4(const Act* a) { return gemm::broadcast4(a); }
+  static inline void prefetch(const void*) {}
+  static inline void multiply_add(Vector& acc, Vector x, Vector w) {
+    __m128i product = _mm_madd_epi16(x, w);
+    __asm__("" : "+x"(product));  // avx2.cc says why
+    acc = _mm_add_epi32(acc, product);
+  }
+  static inline void widen8(const Act* from, Act* to) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+  }
+};
+
 // Any number of rows, in tiles of 4 and one smaller for the rest.
-template <int vectors>
+template <class Tiles, int vectors>
 void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m,
                      __m128i* sums) {
   const size_t tiles = m / 4, done = tiles * 4;
-  if (tiles > 0) accumulate<4, vectors>(panel, a, a_stride, tiles, sums);
+  if (tiles > 0) Tiles::template tiles<4, vectors>(panel, a, a_stride, tiles, sums);
   a += static_cast<ptrdiff_t>(done) * a_stride;
   sums += done * vectors;
   switch (m - done) {
     case 3:
-      return accumulate<3, vectors>(panel, a, a_stride, 1, sums);
+      return Tiles::template tiles<3, vectors>(panel, a, a_stride, 1, sums);
     case 2:
-      return accumulate<2, vectors>(panel, a, a_stride, 1, sums);
+      return Tiles::template tiles<2, vectors>(panel, a, a_stride, 1, sums);
     case 1:
-      return accumulate<1, vectors>(panel, a, a_stride, 1, sums);
+      return Tiles::template tiles<1, vectors>(panel, a, a_stride, 1, sums);
   }
 }
 
@@ -152,6 +188,7 @@ void add_rows(const Args& args, const Act* residual, size_t m, Act* bytes) {
   }
 }
 
+template <class Tiles>
 void run(const Args& args) {
   const Panel& panel = *args.panel;
   const Epilogue& e = *args.epilogue;
@@ -161,8 +198,8 @@ void run(const Args& args) {
     const size_t m = args.m - first < kChunk ? args.m - first : kChunk;
     const ptrdiff_t row = static_cast<ptrdiff_t>(first);
     const Act* a = args.a + row * args.a_stride;
-    panel.width == 8 ? accumulate_rows<2>(panel, a, args.a_stride, m, sums)
-                     : accumulate_rows<1>(panel, a, args.a_stride, m, sums);
+    panel.width == 8 ? accumulate_rows<Tiles, 2>(panel, a, args.a_stride, m, sums)
+                     : accumulate_rows<Tiles, 1>(panel, a, args.a_stride, m, sums);
     requantize_rows(panel, e.clamp, sums, m, bytes);
     if (e.table) apply_table(bytes, m * panel.width, e.table, e.fit);
     if (args.residual) add_rows(args, args.residual + row * e.residual_stride, m, bytes);
@@ -172,7 +209,13 @@ void run(const Args& args) {
 }
 
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_4x8c4_sse41", {4, 8, 4, 4}, WeightFormat::kDense, PairRule::kCoupled, run},
+    {"gemm_s8_4x8c2w_sse41",
+     {4, 8, 2, 4},
+     WeightFormat::kDense,
+     PairRule::kWords,
+     run<Words>,
+     {1, 2, true, widen_rows<Words>}},
+    {"gemm_s8_4x8c4_sse41", {4, 8, 4, 4}, WeightFormat::kDense, PairRule::kCoupled, run<Pairs>},
 };
 
 }  // namespace

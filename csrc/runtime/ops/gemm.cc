@@ -45,7 +45,7 @@ void multiply(const State& s, const Block& b, size_t group, const Rows& rows, Ac
   const ConvWindow& w = s.rows.window;
   gemm::Args args{};
   args.a_stride = rows.pixel;
-  args.paired = s.rows.access == RowAccess::kPairs;
+  args.copied = s.rows.access == RowAccess::kCopied;
   args.m = b.rows.x1 - b.rows.x0;
   size_t lines = b.rows.y1 - b.rows.y0;
   if (s.rows.access == RowAccess::kWindows && s.pixels.units == 1) {
@@ -96,12 +96,15 @@ void split(State& s, size_t panels_per_group) {
                nr = static_cast<size_t>(s.kernel->tile.nr);
   const size_t oh = static_cast<size_t>(w.oh), ow = static_cast<size_t>(w.ow);
   const size_t groups = s.groups.per_unit;
-  const size_t bytes_per_pixel =
-      std::max<size_t>(groups * static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh), 1);
+  const size_t width = s.rows.access == RowAccess::kCopied
+                           ? static_cast<size_t>(s.kernel->row_copy.width)
+                           : 1;
+  const size_t bytes_per_pixel = std::max<size_t>(
+      groups * static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh) * width, 1);
   const double macs_per_pixel = static_cast<double>(w.depth() * groups) * w.ocg;
 
   const size_t fitting =
-      std::max(kLeastPixels, kBlockBytes / (bytes_per_pixel + groups * static_cast<size_t>(w.ocg)));
+      std::max(kLeastPixels / width, kBlockBytes / (bytes_per_pixel + groups * static_cast<size_t>(w.ocg)));
   const size_t pixel_blocks = (ow + fitting - 1) / fitting;
   const size_t pixels = (ow + pixel_blocks - 1) / pixel_blocks;
   s.pixels = split_work(ow, 1, static_cast<double>(pixels), mr);
@@ -146,6 +149,40 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
   }
 }
 
+// Whether 16-bit words take less time than exact pairs of these weights: where many of them could
+// saturate. Asks the first panel alone.
+bool words_pay(const LoweringContext& context, const NodeDesc& node, const ConvWindow& w,
+               const gemm::Kernel& kernel) {
+  constexpr double kWordCost = 1.25;  // of a multiply of words, whose sum is one more addition
+  if (w.ow < 2 * kernel.tile.mr) return false;  // bound by reading weights
+  const ConvWeights weights = weights_of(context, node, w);
+  const gemm::Source source{
+      weights.weight,
+      weights.bias,
+      weights.multiplier.data(),
+      std::min(static_cast<size_t>(w.ocg), static_cast<size_t>(kernel.tile.nr)),
+      context.in(node, 0).zero_point,
+      {{0, static_cast<int32_t>(w.depth())}},
+      true};
+  gemm::Tile pairs = kernel.tile;
+  pairs.kr = 4;
+  return kWordCost * gemm::count_multiplies(source, kernel.tile, kernel.pairs) <
+         gemm::count_multiplies(source, pairs, gemm::PairRule::kCoupled);
+}
+
+const gemm::Kernel* choose_kernel(const LoweringContext& context, const NodeDesc& node,
+                                  const ConvWindow& w, Step& step) {
+  const auto refuses = [&](const gemm::Kernel& kernel) -> const char* {
+    if (kernel.format != gemm::WeightFormat::kDense) return "it takes another weight format";
+    if (kernel.row_copy.needed && !is_one_line(w)) return "it takes pointwise layers only";
+    const bool asked =
+        kernel.pairs == gemm::PairRule::kWords && context.options.kernel != kernel.name;
+    if (asked && !words_pay(context, node, w, kernel)) return "pairs of bytes take less time";
+    return nullptr;
+  };
+  return pick_kernel(gemm::kRegistry, context.options, step, refuses);
+}
+
 }  // namespace
 
 Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow window) {
@@ -153,18 +190,13 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
   State& s = *state;
-  s.kernel = pick_kernel(
-      gemm::kRegistry, context.options, step, [](const gemm::Kernel& kernel) -> const char* {
-        return kernel.format == gemm::WeightFormat::kDense ? nullptr
-                                                           : "it takes another weight format";
-      });
-  const gemm::Tile& tile = s.kernel->tile;
-
   if (window.kh == 1 && window.kw == 1 && window.sh == 1 && window.sw == 1 &&
       !sees_padding(window)) {
     window.w = window.ow = window.oh * window.ow;  // pointwise: the image is one line
     window.h = window.oh = 1;
   }
+  s.kernel = choose_kernel(context, node, window, step);
+  const gemm::Tile& tile = s.kernel->tile;
   const size_t panels = static_cast<size_t>((window.ocg + tile.nr - 1) / tile.nr);
   s.rows = choose_rows(*s.kernel, window, static_cast<Act>(context.in(node, 0).zero_point), panels);
   s.groups = split_groups(s.rows);

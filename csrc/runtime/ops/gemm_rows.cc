@@ -113,20 +113,20 @@ bool worth_gathering(const ConvWindow& w, size_t kr) {
          steps(w.depth()) < static_cast<size_t>(w.kh) * steps(length);
 }
 
-// Whether so many panels read the rows of a pointwise layer that a copy of them pays.
-bool worth_pairing(const gemm::Kernel& kernel, const ConvWindow& w, size_t panels) {
-  return kernel.pair_rows && w.groups == 1 && w.kh == 1 && w.kw == 1 && w.oh == 1 && w.sw == 1 &&
-         w.ow >= kernel.tile.mr && panels >= 3;
+// Whether so many panels read the rows that the kernel's copy of them pays.
+bool worth_copying(const gemm::Kernel& kernel, const ConvWindow& w, size_t panels) {
+  return kernel.row_copy.run && is_one_line(w) && w.ow >= kernel.tile.mr && panels >= 3;
 }
 
 RowAccess choose_access(const RowSource& rows, size_t panels) {
   const ConvWindow& w = rows.window;
   const size_t kr = depth_of_step(rows);
+  if (rows.kernel->row_copy.needed) return RowAccess::kCopied;
   if (worth_gathering(w, kr)) return RowAccess::kWindows;
   // In place each segment must fill a step: none may read beyond the tensor.
   const int32_t length = segments_of(w, rows.pixel, 0)[0].length;
   if (sees_padding(w) || length < rows.kernel->tile.kr) return RowAccess::kLines;
-  return worth_pairing(*rows.kernel, w, panels) ? RowAccess::kPairs : RowAccess::kInPlace;
+  return worth_copying(*rows.kernel, w, panels) ? RowAccess::kCopied : RowAccess::kInPlace;
 }
 
 }  // namespace
@@ -135,6 +135,10 @@ bool sees_padding(const ConvWindow& w) {
   return w.top > 0 || w.left > 0 ||
          static_cast<int64_t>(w.oh - 1) * w.sh + static_cast<int64_t>(w.kh - 1) * w.dh >= w.h ||
          static_cast<int64_t>(w.ow - 1) * w.sw + static_cast<int64_t>(w.kw - 1) * w.dw >= w.w;
+}
+
+bool is_one_line(const ConvWindow& w) {
+  return w.groups == 1 && w.kh == 1 && w.kw == 1 && w.oh == 1 && w.sw == 1 && !sees_padding(w);
 }
 
 RowSource choose_rows(const gemm::Kernel& kernel, const ConvWindow& window, Act x_zero,
@@ -159,9 +163,11 @@ size_t reserve_rows(RowSource& rows, size_t groups, size_t lines, size_t pixels)
   const ConvWindow& w = rows.window;
   const size_t kr = depth_of_step(rows), depth = round_up(w.depth(), kr);
   if (rows.access == RowAccess::kInPlace) return 0;
-  if (rows.access == RowAccess::kPairs) {
-    rows.row = static_cast<ptrdiff_t>(2 * depth);
-    return (pixels + 1) / 2 * static_cast<size_t>(rows.row);
+  if (rows.access == RowAccess::kCopied) {
+    const gemm::RowCopy& copy = rows.kernel->row_copy;
+    const size_t together = static_cast<size_t>(copy.rows);
+    rows.row = static_cast<ptrdiff_t>(together * static_cast<size_t>(copy.width) * depth);
+    return (pixels + together - 1) / together * static_cast<size_t>(rows.row);
   }
   rows.pixel = static_cast<ptrdiff_t>(groups) * w.icg;
   rows.pitch = columns_of(w, pixels) * rows.pixel;
@@ -187,9 +193,9 @@ Rows read_rows(const RowSource& rows, const RowBlock& b, const Act* x, Act* scra
   switch (rows.access) {
     case RowAccess::kInPlace:
       return {x + y0 * line + x0 * pixel, pixel, line};
-    case RowAccess::kPairs:
+    case RowAccess::kCopied:
       if (!copied) {
-        rows.kernel->pair_rows(x + x0 * pixel, pixel, b.x1 - b.x0, w.depth(), scratch, rows.row);
+        rows.kernel->row_copy.run(x + x0 * pixel, pixel, b.x1 - b.x0, w.depth(), scratch, rows.row);
       }
       return {scratch, rows.row, 0};
     case RowAccess::kLines:

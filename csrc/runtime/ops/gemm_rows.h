@@ -18,7 +18,7 @@ enum class RowAccess {
   kInPlace,
   kLines,    // from lines of the image in scratch
   kWindows,  // from windows in scratch, copied out of such lines
-  kPairs,    // pointwise: from pairs of rows in scratch (gemm::Kernel::pair_rows)
+  kCopied,   // of one line: from scratch, as gemm::Kernel::row_copy leaves them there
 };
 
 // The rows of one layer.
@@ -28,7 +28,7 @@ struct RowSource {
   Act x_zero;
   RowAccess access;
   ptrdiff_t pixel, pitch;  // bytes between pixels and between lines, of the image or of the copy
-  ptrdiff_t row;           // bytes between windows or pairs in scratch
+  ptrdiff_t row;           // bytes between windows, or units of a RowCopy, in scratch
   size_t line_bytes;       // of scratch, in front of windows
 };
 
@@ -44,10 +44,14 @@ struct RowBlock {
 // Rows of a block, of its first group: the first one, and how far others are from it.
 struct Rows {
   const Act* first;
-  ptrdiff_t pixel, line;  // bytes from one output pixel (kPairs: from two) and line to the next
+  ptrdiff_t pixel,
+      line;  // bytes from one output pixel (kCopied: RowCopy unit) and line to the next
 };
 
 bool sees_padding(const ConvWindow& w);
+
+// Whether the windows are single pixels of one line, which a RowCopy takes.
+bool is_one_line(const ConvWindow& w);
 
 // Chooses the access. `panels` of each group read the same rows.
 RowSource choose_rows(const gemm::Kernel& kernel, const ConvWindow& window, Act x_zero,
