@@ -96,15 +96,14 @@ void split(State& s, size_t panels_per_group) {
                nr = static_cast<size_t>(s.kernel->tile.nr);
   const size_t oh = static_cast<size_t>(w.oh), ow = static_cast<size_t>(w.ow);
   const size_t groups = s.groups.per_unit;
-  const size_t width = s.rows.access == RowAccess::kCopied
-                           ? static_cast<size_t>(s.kernel->row_copy.width)
-                           : 1;
+  const size_t width =
+      s.rows.access == RowAccess::kCopied ? static_cast<size_t>(s.kernel->row_copy.width) : 1;
   const size_t bytes_per_pixel = std::max<size_t>(
       groups * static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh) * width, 1);
   const double macs_per_pixel = static_cast<double>(w.depth() * groups) * w.ocg;
 
-  const size_t fitting =
-      std::max(kLeastPixels / width, kBlockBytes / (bytes_per_pixel + groups * static_cast<size_t>(w.ocg)));
+  const size_t fitting = std::max(
+      kLeastPixels / width, kBlockBytes / (bytes_per_pixel + groups * static_cast<size_t>(w.ocg)));
   const size_t pixel_blocks = (ow + fitting - 1) / fitting;
   const size_t pixels = (ow + pixel_blocks - 1) / pixel_blocks;
   s.pixels = split_work(ow, 1, static_cast<double>(pixels), mr);
