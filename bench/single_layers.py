@@ -74,7 +74,8 @@ class LayerResult:
     def _ratios(self, peer: str | None) -> npt.NDArray[np.float64]:
         if peer is None:
             return np.array([np.nan])
-        return np.array(self.rounds[peer]) / np.array(self.rounds[OURS])
+        peers, ours = (np.array(self.rounds[name], np.float64) for name in (peer, OURS))
+        return np.divide(peers, ours)
 
     @property
     def speedup(self) -> float:
