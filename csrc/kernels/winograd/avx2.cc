@@ -42,16 +42,17 @@ template <bool half>
 }
 
 // `tiles` tiles from column ix on to v [tiles][16][channels]. Two columns of a tile are those of
-// the next.
-template <bool half>
+// the next. known_channels: of a block, or 0 for any.
+template <bool half, int known_channels>
 void transform(const Lines& all_lines, int ix, int w, int32_t x_zero, int tiles, int channels,
-               int16_t* v) {
+               int tile_stride, int16_t* v) {
+  if (known_channels) channels = known_channels;
   const Lines lines = all_lines;  // a copy, which no store can change
   const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(x_zero));
   __m256i first[4], second[4];
   load_column<half>(lines, ix, w, zero, first);
   load_column<half>(lines, ix + 1, w, zero, second);
-  for (; tiles > 0; --tiles, v += kPositions * channels) {
+  for (; tiles > 0; --tiles, v += tile_stride) {
     ix += 2;
     const auto store = [&](int i, int j, __m256i value) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(v + (4 * i + j) * channels), value);
@@ -97,7 +98,7 @@ template <int tiles>
     for (int i = 0; i < 4; ++i) {
       const __m256i weights = _mm256_load_si256(u + p + i);
       for (int t = 0; t < tiles; ++t) {
-        const int16_t* at = v + t * kPositions * channels + 2 * (p + i);
+        const int16_t* at = v + t * tile_stride_of(channels, pairs) + 2 * (p + i);
         acc[t] = add(acc[t], _mm256_madd_epi16(broadcast_pair(at), weights));
         in_turn(acc[t]);
       }
@@ -162,7 +163,7 @@ void multiply_row(const int16_t* v, int channels, int pairs, int tiles, const __
                                : step == 2 ? multiply<2, K>
                                            : multiply<1, K>;
     multiply_step(v, channels, pairs, u, upper, lower);
-    v += step * kPositions * channels;
+    v += step * tile_stride_of(channels, pairs);
     upper += 2 * step, lower += 2 * step, tiles -= step;
   }
 }
@@ -223,8 +224,12 @@ void transform_inputs(const Args& a, const Stretch& s, int16_t* v) {
                                  first_group * g.icg + c
                            : zero_points;
     }
-    (existing - c >= 16 ? transform<false> : transform<true>)(lines, s.ox - g.left, g.w, a.x_zero,
-                                                              s.tiles, a.layout.channels, v + c);
+    const bool half = existing - c < kTile.inputs;
+    const auto run = a.layout.channels == kTile.inputs
+                         ? (half ? transform<true, kTile.inputs> : transform<false, kTile.inputs>)
+                         : (half ? transform<true, 0> : transform<false, 0>);
+    run(lines, s.ox - g.left, g.w, a.x_zero, s.tiles, a.layout.channels, a.layout.tile_stride,
+        v + c);
   }
 }
 

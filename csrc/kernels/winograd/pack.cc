@@ -55,7 +55,8 @@ Layout make_layout(const Tile& tile, const Geometry& g) {
   l.channels = static_cast<int>(
       round_up(static_cast<size_t>(l.groups_per_block * g.icg), static_cast<size_t>(tile.inputs)));
   l.pairs = (g.oh + 1) / 2;
-  const size_t tile_bytes = static_cast<size_t>(kPositions * l.channels) * 2;
+  l.tile_stride = tile_stride_of(l.channels, g.icg / 2);
+  const size_t tile_bytes = static_cast<size_t>(l.tile_stride) * 2;
   l.chunk =
       std::clamp(static_cast<int>(kTransformedBytes / tile_bytes) / kTilesAtOnce * kTilesAtOnce,
                  kTilesAtOnce, kMostTiles);

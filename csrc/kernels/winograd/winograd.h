@@ -42,9 +42,17 @@ struct Tile {
 constexpr int kPositions = 16;   // products per tile of 2x2 outputs
 constexpr int kTilesAtOnce = 4;  // that a kernel multiplies with one load of weights
 
+// Values from one transformed tile to the next. Where a block is one group, tiles lie off the
+// distances at which lines of L1 compete, since those that are multiplied together are read
+// together; for two groups in a block that gained nothing.
+static inline int tile_stride_of(int channels, int pairs) {
+  return kPositions * channels + (channels == 2 * pairs ? 16 : 0);
+}
+
 struct Layout {
   int groups_per_block, blocks;
   int channels;        // of a block, rounded up to whole registers
+  int tile_stride;     // tile_stride_of()
   int pairs;           // of output rows
   int chunk;           // tiles of a row that are transformed before they are multiplied
   size_t panel_bytes;  // of packed weights: `outputs` channels of one group
