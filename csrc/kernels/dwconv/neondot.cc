@@ -34,27 +34,38 @@ struct Line {
   ptrdiff_t stride;
 };
 
-// n >= 1 pixels of four rows to `to` [n][channels][4]: 16 channels, or 8. In words of the machine,
-// because GCC 12 moves registers to where st4 wants them, and addresses beside the loads.
-#define FILL(bytes, lanes)                                                             \
+// n >= 1 pixels of four rows to `to` [n][channels][4]: 16 channels, or 8; an odd one first, then
+// two at a time. In words of the machine, because GCC 12 moves registers to where st4 wants them,
+// and addresses beside the loads.
+#define FILL_ONE(a, b, c, d, bytes, lanes)  \
+  "ld1 {v" #a "." lanes                     \
+  "}, [%[a]], %[a_stride]\n\t"              \
+  "ld1 {v" #b "." lanes                     \
+  "}, [%[b]], %[b_stride]\n\t"              \
+  "ld1 {v" #c "." lanes                     \
+  "}, [%[c]], %[c_stride]\n\t"              \
+  "ld1 {v" #d "." lanes                     \
+  "}, [%[d]], %[d_stride]\n\t"              \
+  "st4 {v" #a "." lanes " - v" #d "." lanes \
+  "}"                                       \
+  ", [%[to]], #" bytes "\n\t"
+#define FILL(bytes, lanes) \
   __asm__ volatile(                                                                    \
+      "tbz %w[n], #0, 1f\n\t"                                                          \
+      FILL_ONE(0, 1, 2, 3, bytes, lanes)                                               \
       "1:\n\t"                                                                         \
-      "ld1 {v0." lanes                                                                 \
-      "}, [%[a]], %[a_stride]\n\t"                                                     \
-      "ld1 {v1." lanes                                                                 \
-      "}, [%[b]], %[b_stride]\n\t"                                                     \
-      "ld1 {v2." lanes                                                                 \
-      "}, [%[c]], %[c_stride]\n\t"                                                     \
-      "ld1 {v3." lanes                                                                 \
-      "}, [%[d]], %[d_stride]\n\t"                                                     \
+      "lsr %w[n], %w[n], #1\n\t"                                                       \
+      "cbz %w[n], 3f\n\t"                                                              \
+      "2:\n\t"                                                                         \
+      FILL_ONE(0, 1, 2, 3, bytes, lanes)                                               \
+      FILL_ONE(4, 5, 6, 7, bytes, lanes)                                               \
       "subs %w[n], %w[n], #1\n\t"                                                      \
-      "st4 {v0." lanes " - v3." lanes "}, [%[to]], #" bytes                            \
-      "\n\t"                                                                           \
-      "b.ne 1b"                                                                        \
+      "b.ne 2b\n\t"                                                                    \
+      "3:"                                                                             \
       : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [to] "+r"(to), [n] "+r"(n) \
       : [a_stride] "r"(line[0].stride), [b_stride] "r"(line[1].stride),                \
         [c_stride] "r"(line[2].stride), [d_stride] "r"(line[3].stride)                 \
-      : "v0", "v1", "v2", "v3", "cc", "memory")
+      : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "cc", "memory")
 template <int vectors>
 inline void fill_quads(const Line (&line)[4], int n, int8_t* to) {
   const Act *a = line[0].pixel, *b = line[1].pixel, *c = line[2].pixel, *d = line[3].pixel;
@@ -64,6 +75,7 @@ inline void fill_quads(const Line (&line)[4], int n, int8_t* to) {
     FILL("32", "8b");
   }
 }
+#undef FILL_ONE
 #undef FILL
 
 // The same for `valid` channels, other than 4 * vectors.

@@ -82,12 +82,14 @@ struct Args {
 };
 
 // How a kernel likes to have rows of one line copied before it reads them. A unit of `rows` rows
-// (the last may hold fewer) takes rows * width bytes for each of k inputs, k rounded up to kr;
+// (the last may hold fewer) takes rows * width bytes for each of k inputs, k rounded up to `depth`;
 // what lies there beyond k meets weights of zero.
 struct RowCopy {
   int rows, width;
   bool needed;  // the kernel reads no others
   void (*run)(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to, ptrdiff_t to_stride);
+  int depth = 0;   // 0: kr
+  int panels = 3;  // unless it is needed: it pays where so many read the same rows
 };
 
 struct Kernel {

@@ -7,17 +7,18 @@
 namespace lightkern::quantize {
 namespace {
 
-// What a call needs, and whether a NaN has been seen: fcvtns makes it 0, as it should be.
+// What a call needs, and whether a NaN has been seen: fcvtns makes it 0, as it should be, and fmax
+// hands it on.
 struct Quantizer {
   const Args& args;
   float32x4_t scale;
   ByteClamp clamp;
-  uint32x4_t ordered = vdupq_n_u32(~0u);
+  float32x4_t greatest = vdupq_n_f32(0.0f);
   bool nan = false;
 
   int32x4_t four(const float* x) {
     const float32x4_t v = vld1q_f32(x);
-    ordered = vandq_u32(ordered, vceqq_f32(v, v));
+    greatest = vmaxq_f32(greatest, v);
     return vcvtnq_s32_f32(vdivq_f32(v, scale));
   }
   int8x16_t sixteen(const float* x) {
@@ -33,7 +34,7 @@ struct Quantizer {
         [&](size_t i) { vst1_s8(y + i, pack_bytes8(four(x + i), four(x + i + 4), clamp)); },
         [&](size_t i) { y[i] = one(x[i]); });
   }
-  bool saw_nan() const { return nan || vminvq_u32(ordered) == 0; }
+  bool saw_nan() const { return nan || vminvq_u32(vceqq_f32(greatest, greatest)) == 0; }
 };
 
 // Three planes to pixels of three bytes without gaps; at least 16 pixels.

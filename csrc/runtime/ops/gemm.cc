@@ -89,7 +89,7 @@ void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byt
 // Cuts the output into blocks whose inputs stay in cache, and into enough units for several
 // threads.
 void split(State& s, size_t panels_per_group) {
-  constexpr size_t kBlockBytes = 24 << 10, kLeastPixels = 48, kUnits = 64;
+  constexpr size_t kBlockBytes = 24 << 10, kLeastPixels = 48, kUnits = 64, kMostCopied = 64 << 10;
   constexpr double kLeastMacs = 40000;
   const ConvWindow& w = s.rows.window;
   const size_t mr = static_cast<size_t>(s.kernel->tile.mr),
@@ -102,8 +102,18 @@ void split(State& s, size_t panels_per_group) {
       groups * static_cast<size_t>(w.icg * w.sw) * static_cast<size_t>(w.kh) * width, 1);
   const double macs_per_pixel = static_cast<double>(w.depth() * groups) * w.ocg;
 
-  const size_t fitting = std::max(
-      kLeastPixels / width, kBlockBytes / (bytes_per_pixel + groups * static_cast<size_t>(w.ocg)));
+  // Of inputs and weights, the greater one should pass through the cache once.
+  const double input_bytes = static_cast<double>(oh * ow) * static_cast<double>(bytes_per_pixel);
+  const double weight_bytes =
+      static_cast<double>(panels_per_group * nr) * static_cast<double>(w.depth());
+  const bool more_weights = weight_bytes > input_bytes;
+  // Rows that are copied for less effort: all at once, where that saves reading weights again.
+  const bool one_copy = s.rows.access == RowAccess::kCopied && !s.kernel->row_copy.needed &&
+                        more_weights && input_bytes <= static_cast<double>(kMostCopied);
+  const size_t fitting =
+      one_copy ? ow
+               : std::max(kLeastPixels / width,
+                          kBlockBytes / (bytes_per_pixel + groups * static_cast<size_t>(w.ocg)));
   const size_t pixel_blocks = (ow + fitting - 1) / fitting;
   const size_t pixels = (ow + pixel_blocks - 1) / pixel_blocks;
   s.pixels = split_work(ow, 1, static_cast<double>(pixels), mr);
@@ -118,11 +128,7 @@ void split(State& s, size_t panels_per_group) {
   const size_t parts = std::min({(kUnits + blocks - 1) / blocks, most_parts, panels_per_group});
   s.panels =
       split_work(panels_per_group, 1, static_cast<double>((panels_per_group + parts - 1) / parts));
-  // Of inputs and weights, the greater one should pass through the cache once.
-  const double input_bytes = static_cast<double>(oh * ow) * static_cast<double>(bytes_per_pixel);
-  const double weight_bytes =
-      static_cast<double>(panels_per_group * nr) * static_cast<double>(w.depth());
-  s.panels_outermost = s.rows.access == RowAccess::kInPlace && weight_bytes > input_bytes;
+  s.panels_outermost = s.rows.access == RowAccess::kInPlace && more_weights;
 }
 
 void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node) {

@@ -115,7 +115,8 @@ bool worth_gathering(const ConvWindow& w, size_t kr) {
 
 // Whether so many panels read the rows that the kernel's copy of them pays.
 bool worth_copying(const gemm::Kernel& kernel, const ConvWindow& w, size_t panels) {
-  return kernel.row_copy.run && is_one_line(w) && w.ow >= kernel.tile.mr && panels >= 3;
+  return kernel.row_copy.run && is_one_line(w) && w.ow >= kernel.tile.mr &&
+         panels >= static_cast<size_t>(kernel.row_copy.panels);
 }
 
 RowAccess choose_access(const RowSource& rows, size_t panels) {
@@ -166,7 +167,8 @@ size_t reserve_rows(RowSource& rows, size_t groups, size_t lines, size_t pixels)
   if (rows.access == RowAccess::kCopied) {
     const gemm::RowCopy& copy = rows.kernel->row_copy;
     const size_t together = static_cast<size_t>(copy.rows);
-    rows.row = static_cast<ptrdiff_t>(together * static_cast<size_t>(copy.width) * depth);
+    const size_t inputs = copy.depth ? round_up(w.depth(), static_cast<size_t>(copy.depth)) : depth;
+    rows.row = static_cast<ptrdiff_t>(together * static_cast<size_t>(copy.width) * inputs);
     return (pixels + together - 1) / together * static_cast<size_t>(rows.row);
   }
   rows.pixel = static_cast<ptrdiff_t>(groups) * w.icg;
