@@ -100,9 +100,10 @@ def decibels(row: dict[str, Any]) -> str:
 
 def latency_tables(races: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
     """The summary of ratios, then a table of times beside accuracy."""
-    lines = ["| lightkern int8 / best peer | threads | any | exact |", "|---|---|---|---|"]
+    lines = ["| lightkern int8 / best peer | threads | any | exact | spread of lightkern |", "|---|---|---|---|---|"]
     for (name, threads), race in races.items():
-        lines.append(f"| {TITLES[name]} | {threads} | {best(race, False)} | {best(race, True)} |")
+        noise = f"{race['contenders'][OURS]['spread']:.0%}" if OURS in race["contenders"] else "-"
+        lines.append(f"| {TITLES[name]} | {threads} | {best(race, False)} | {best(race, True)} | {noise} |")
     order = list(dict.fromkeys(n for race in races.values() for n in race["contenders"]))
     names = [name for name in ZOO if any((name, threads) in races for threads in THREADS)]
     lines += ["", "| ms, 1 / 2 threads, noise | " + " | ".join(TITLES[n] for n in names) + " |"]
