@@ -38,15 +38,16 @@ inline __m256i mean(const View& v, size_t c, const ByteClamp& clamp, Load load) 
   }
   widen_sums(sums, acc);
   const __m256 m = _mm256_set1_ps(v.multiplier);
-  return pack_bytes(scale_round8(acc[0], m, clamp), scale_round8(acc[1], m, clamp),
-                    scale_round8(acc[2], m, clamp), scale_round8(acc[3], m, clamp), clamp);
+  return pack_bytes(scale_round(acc[0], m, clamp), scale_round(acc[1], m, clamp),
+                    scale_round(acc[2], m, clamp), scale_round(acc[3], m, clamp), clamp);
 }
 
 void run(const Args& args) {
   const ByteClamp clamp = load_byte_clamp(args.clamp);
   for_each_pixel(args, [&](const View& view, Act* y) {
     walk_row(
-        args.channels, true, [&](size_t c) { store32(y + c, mean(view, c, clamp, load32)); },
+        args.channels, true,
+        [&](size_t c) { store_bytes(y + c, mean(view, c, clamp, load_bytes)); },
         [&](size_t c) { store8(y + c, mean(view, c, clamp, load8)); },
         [&](size_t c) { y[c] = mean_of_one(view, c, args.clamp); });
   });

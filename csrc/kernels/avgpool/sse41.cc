@@ -38,8 +38,8 @@ inline __m128i mean(const View& v, size_t c, const ByteClamp& clamp, Load load) 
   }
   widen_sums(sums, acc);
   const __m128 m = _mm_set1_ps(v.multiplier);
-  return pack_bytes(scale_round4(acc[0], m, clamp), scale_round4(acc[1], m, clamp),
-                    scale_round4(acc[2], m, clamp), scale_round4(acc[3], m, clamp), clamp);
+  return pack_bytes(scale_round(acc[0], m, clamp), scale_round(acc[1], m, clamp),
+                    scale_round(acc[2], m, clamp), scale_round(acc[3], m, clamp), clamp);
 }
 
 void run(const Args& args) {

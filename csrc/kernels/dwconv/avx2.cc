@@ -105,10 +105,10 @@ struct Avx2 {
     const auto at = [](int i) { return i < n ? i : 0; };
     const __m256 ma = _mm256_castsi256_ps(load(m)),
                  mb = kind == kCouple ? _mm256_castsi256_ps(load(m_next)) : ma;
-    const Vector v0 = scale_round8_proved(acc[0], ma);
-    const Vector v1 = scale_round8_proved(acc[kind == kCouple ? n : at(1)], mb);
-    const Vector v2 = scale_round8_proved(acc[kind == kCouple ? at(1) : at(2)], ma);
-    const Vector v3 = scale_round8_proved(acc[kind == kCouple ? n + at(1) : at(3)], mb);
+    const Vector v0 = scale_round_proved(acc[0], ma);
+    const Vector v1 = scale_round_proved(acc[kind == kCouple ? n : at(1)], mb);
+    const Vector v2 = scale_round_proved(acc[kind == kCouple ? at(1) : at(2)], ma);
+    const Vector v3 = scale_round_proved(acc[kind == kCouple ? n + at(1) : at(3)], mb);
     const Vector bytes = to_bytes(v0, v1, v2, v3, clamp);
     const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
     const __m128i p01 = _mm_unpacklo_epi32(low, high), p23 = _mm_unpackhi_epi32(low, high);

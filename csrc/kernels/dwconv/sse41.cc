@@ -86,10 +86,10 @@ struct Sse41 {
     const auto at = [](int i) { return i < n ? i : 0; };
     const __m128 ma = _mm_castsi128_ps(load(m)),
                  mb = kind == kCouple ? _mm_castsi128_ps(load(m_next)) : ma;
-    const Vector v0 = scale_round4_proved(acc[0], ma);
-    const Vector v1 = scale_round4_proved(acc[kind == kCouple ? n : at(1)], mb);
-    const Vector v2 = scale_round4_proved(acc[kind == kCouple ? at(1) : at(2)], ma);
-    const Vector v3 = scale_round4_proved(acc[kind == kCouple ? n + at(1) : at(3)], mb);
+    const Vector v0 = scale_round_proved(acc[0], ma);
+    const Vector v1 = scale_round_proved(acc[kind == kCouple ? n : at(1)], mb);
+    const Vector v2 = scale_round_proved(acc[kind == kCouple ? at(1) : at(2)], ma);
+    const Vector v3 = scale_round_proved(acc[kind == kCouple ? n + at(1) : at(3)], mb);
     const Vector bytes = to_bytes(v0, v1, v2, v3, clamp);
     if (kind == kCouple) {
       store_half(y, bytes, false);

@@ -156,8 +156,8 @@ void requantize_rows(const Panel& panel, const Clamp& limits, const __m128i* sum
                m1 = _mm_loadu_ps(panel.multiplier + panel.width - kLanes);
   for (size_t i = 0; i < m * panel.width; i += kGroup, sums += 4) {
     const __m128i packed =
-        pack_bytes(scale_round4(sums[0], m0, clamp), scale_round4(sums[1], m1, clamp),
-                   scale_round4(sums[2], m0, clamp), scale_round4(sums[3], m1, clamp), clamp);
+        pack_bytes(scale_round(sums[0], m0, clamp), scale_round(sums[1], m1, clamp),
+                   scale_round(sums[2], m0, clamp), scale_round(sums[3], m1, clamp), clamp);
     _mm_store_si128(reinterpret_cast<__m128i*>(bytes + i), packed);
   }
 }
@@ -184,7 +184,7 @@ void add_rows(const Args& args, const Act* residual, size_t m, Act* bytes) {
   const AddVec add = load_add(args.epilogue->add);
   for (size_t i = 0; i < m * width; i += kGroup) {
     __m128i* at = reinterpret_cast<__m128i*>(bytes + i);
-    *at = add16(*at, _mm_load_si128(reinterpret_cast<const __m128i*>(other + i)), add);
+    *at = add_bytes(*at, _mm_load_si128(reinterpret_cast<const __m128i*>(other + i)), add);
   }
 }
 

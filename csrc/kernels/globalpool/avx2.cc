@@ -38,8 +38,8 @@ inline __m256i mean(const Args& args, size_t c, const ByteClamp& clamp, Load loa
     acc[3] = _mm256_add_epi32(acc[3], _mm256_unpackhi_epi16(hi, zero));
   }
   const __m256 m = _mm256_set1_ps(args.multiplier);
-  return pack_bytes(scale_round8(acc[0], m, clamp), scale_round8(acc[1], m, clamp),
-                    scale_round8(acc[2], m, clamp), scale_round8(acc[3], m, clamp), clamp);
+  return pack_bytes(scale_round(acc[0], m, clamp), scale_round(acc[1], m, clamp),
+                    scale_round(acc[2], m, clamp), scale_round(acc[3], m, clamp), clamp);
 }
 
 Act mean_of_one(const Args& args, size_t c) {
@@ -52,7 +52,8 @@ Act mean_of_one(const Args& args, size_t c) {
 void run(const Args& args) {
   const ByteClamp clamp = load_byte_clamp(args.clamp);
   walk_row(
-      args.channels, true, [&](size_t c) { store32(args.y + c, mean(args, c, clamp, load32)); },
+      args.channels, true,
+      [&](size_t c) { store_bytes(args.y + c, mean(args, c, clamp, load_bytes)); },
       [&](size_t c) { store8(args.y + c, mean(args, c, clamp, load8)); },
       [&](size_t c) { args.y[c] = mean_of_one(args, c); });
 }

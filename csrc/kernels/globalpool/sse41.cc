@@ -38,8 +38,8 @@ inline __m128i mean(const Args& args, size_t c, const ByteClamp& clamp, Load loa
     acc[3] = _mm_add_epi32(acc[3], _mm_unpackhi_epi16(hi, zero));
   }
   const __m128 m = _mm_set1_ps(args.multiplier);
-  return pack_bytes(scale_round4(acc[0], m, clamp), scale_round4(acc[1], m, clamp),
-                    scale_round4(acc[2], m, clamp), scale_round4(acc[3], m, clamp), clamp);
+  return pack_bytes(scale_round(acc[0], m, clamp), scale_round(acc[1], m, clamp),
+                    scale_round(acc[2], m, clamp), scale_round(acc[3], m, clamp), clamp);
 }
 
 Act mean_of_one(const Args& args, size_t c) {

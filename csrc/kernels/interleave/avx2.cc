@@ -9,10 +9,10 @@ namespace lightkern::interleave {
 namespace {
 
 inline void two_wide(const Act* a, const Act* b, Act* y) {
-  const __m256i va = load32(a), vb = load32(b);
+  const __m256i va = load_bytes(a), vb = load_bytes(b);
   const __m256i lo = _mm256_unpacklo_epi8(va, vb), hi = _mm256_unpackhi_epi8(va, vb);
-  store32(y, _mm256_permute2x128_si256(lo, hi, 0x20));
-  store32(y + 32, _mm256_permute2x128_si256(lo, hi, 0x31));
+  store_bytes(y, _mm256_permute2x128_si256(lo, hi, 0x20));
+  store_bytes(y + 32, _mm256_permute2x128_si256(lo, hi, 0x31));
 }
 
 void run_two(const Args& args) {

@@ -10,7 +10,7 @@ namespace {
 
 inline void wide(const View& v, size_t c, Act* y) {
   const auto max = [](__m256i a, __m256i b) { return _mm256_max_epu8(a, b); };
-  store32(y + c, reduce<__m256i>(v, c, [](const Act* x) { return load32(x); }, max));
+  store_bytes(y + c, reduce<__m256i>(v, c, [](const Act* x) { return load_bytes(x); }, max));
 }
 
 inline void sixteen(const View& v, size_t c, Act* y) {
@@ -51,8 +51,8 @@ void run_lines(const Args& args) {
   const auto max32 = [](__m256i a, __m256i b) { return _mm256_max_epu8(a, b); };
   const auto max16 = [](__m128i a, __m128i b) { return _mm_max_epu8(a, b); };
   // Lambdas, which GCC inlines; it calls functions that are handed over by name.
-  const auto from32 = [](const Act* x) { return load32(x); };
-  const auto to32 = [](Act* y, __m256i v) { store32(y, v); };
+  const auto from32 = [](const Act* x) { return load_bytes(x); };
+  const auto to32 = [](Act* y, __m256i v) { store_bytes(y, v); };
   const auto from16 = [](const Act* x) { return load16(x); };
   const auto to16 = [](Act* y, __m128i v) { store16(y, v); };
   const auto from8 = [](const Act* x) { return load_half(x); };

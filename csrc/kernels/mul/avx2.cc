@@ -22,10 +22,10 @@ inline __m256i mul32(__m256i a, __m256i b, const MulVec& p) {
   const __m256i b1 = _mm256_sub_epi16(_mm256_unpackhi_epi8(b, zero), p.zb);
   const __m256i lo0 = _mm256_mullo_epi16(a0, b0), hi0 = _mm256_mulhi_epi16(a0, b0);
   const __m256i lo1 = _mm256_mullo_epi16(a1, b1), hi1 = _mm256_mulhi_epi16(a1, b1);
-  return pack_bytes(scale_round8(_mm256_unpacklo_epi16(lo0, hi0), p.multiplier, p.clamp),
-                    scale_round8(_mm256_unpackhi_epi16(lo0, hi0), p.multiplier, p.clamp),
-                    scale_round8(_mm256_unpacklo_epi16(lo1, hi1), p.multiplier, p.clamp),
-                    scale_round8(_mm256_unpackhi_epi16(lo1, hi1), p.multiplier, p.clamp), p.clamp);
+  return pack_bytes(scale_round(_mm256_unpacklo_epi16(lo0, hi0), p.multiplier, p.clamp),
+                    scale_round(_mm256_unpackhi_epi16(lo0, hi0), p.multiplier, p.clamp),
+                    scale_round(_mm256_unpacklo_epi16(lo1, hi1), p.multiplier, p.clamp),
+                    scale_round(_mm256_unpackhi_epi16(lo1, hi1), p.multiplier, p.clamp), p.clamp);
 }
 
 // All rows of a by the only row of b, at least 32 columns; no result before clamping may reach
@@ -37,21 +37,21 @@ void scale_rows(const Args& args, const ByteClamp& clamp) {
   const __m256 multiplier = _mm256_set1_ps(args.multiplier);
   for (size_t first = 0; first < o.cols; first += 32 * kVectors) {
     size_t columns[kVectors], count = 0;  // the last vector overlaps the one before
-    Floats32 factors[kVectors];
+    Centered factors[kVectors];
     for (size_t c = first; c < o.cols && count < kVectors; c += 32, ++count) {
       columns[count] = c + 32 <= o.cols ? c : o.cols - 32;
-      factors[count] = center32(load32(o.b + columns[count]), bias_b);
+      factors[count] = center(load_bytes(o.b + columns[count]), bias_b);
     }
     const Act* a = o.a;
     Act* y = o.y;
     for (size_t row = 0; row < o.rows; ++row, a += o.a_stride, y += o.y_stride) {
       for (size_t v = 0; v < count; ++v) {
-        const Floats32 t = center32(load32(a + columns[v]), bias_a);
+        const Centered t = center(load_bytes(a + columns[v]), bias_a);
         const auto round = [&](int i) {
           return _mm256_cvtps_epi32(
               _mm256_mul_ps(_mm256_mul_ps(t.v[i], factors[v].v[i]), multiplier));
         };
-        store32(
+        store_bytes(
             y + columns[v],
             _mm256_min_epu8(pack_bytes(round(0), round(1), round(2), round(3), clamp), clamp.hi8));
       }
@@ -77,13 +77,14 @@ void run(const Args& args) {
     };
     if (o.b_step) {
       walk_row(
-          o.cols, true, [&](size_t i) { store32(y + i, mul32(load32(a + i), load32(b + i), p)); },
+          o.cols, true,
+          [&](size_t i) { store_bytes(y + i, mul32(load_bytes(a + i), load_bytes(b + i), p)); },
           [&](size_t i) { store8(y + i, mul32(load8(a + i), load8(b + i), p)); },
           [&](size_t i) { one(i, b[i]); });
     } else {
       const __m256i all = _mm256_set1_epi8(static_cast<char>(*b));
       walk_row(
-          o.cols, true, [&](size_t i) { store32(y + i, mul32(load32(a + i), all, p)); },
+          o.cols, true, [&](size_t i) { store_bytes(y + i, mul32(load_bytes(a + i), all, p)); },
           [&](size_t i) { store8(y + i, mul32(load8(a + i), all, p)); },
           [&](size_t i) { one(i, *b); });
     }

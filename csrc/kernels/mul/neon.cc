@@ -22,32 +22,14 @@ inline int8x16_t mul16(int8x16_t a, int8x16_t b, const MulVec& p) {
 }
 
 void run(const Args& args) {
-  const Operands& o = args.operands;
   const MulVec p = {vdup_n_s8(static_cast<int8_t>(args.za)),
                     vdup_n_s8(static_cast<int8_t>(args.zb)), vdupq_n_f32(args.multiplier),
                     load_byte_clamp(args.clamp)};
-  for (size_t row = 0; row < o.rows; ++row) {
-    const ptrdiff_t r = static_cast<ptrdiff_t>(row);
-    const Act* a = o.a + r * o.a_stride;
-    const Act* b = o.b + r * o.b_stride;
-    Act* y = o.y + r * o.y_stride;
-    const auto one = [&](size_t i, Act second) {
-      y[i] = requantize((a[i] - args.za) * (second - args.zb), args.multiplier, args.clamp);
-    };
-    if (o.b_step) {
-      walk_row(
-          o.cols, true,
-          [&](size_t i) { vst1q_s8(y + i, mul16(vld1q_s8(a + i), vld1q_s8(b + i), p)); },
-          [&](size_t i) { store8(y + i, mul16(load8(a + i), load8(b + i), p)); },
-          [&](size_t i) { one(i, b[i]); });
-    } else {
-      const int8x16_t all = vdupq_n_s8(*b);
-      walk_row(
-          o.cols, true, [&](size_t i) { vst1q_s8(y + i, mul16(vld1q_s8(a + i), all, p)); },
-          [&](size_t i) { store8(y + i, mul16(load8(a + i), all, p)); },
-          [&](size_t i) { one(i, *b); });
-    }
-  }
+  walk_operands(
+      args.operands, [&](Bytes a, Bytes b) { return mul16(a, b, p); },
+      [&](Act a, Act b) {
+        return requantize((a - args.za) * (b - args.zb), args.multiplier, args.clamp);
+      });
 }
 
 constexpr Kernel kKernels[] = {{"mul_s8_16_neon", run}};

@@ -21,10 +21,10 @@ inline __m128i mul16(__m128i a, __m128i b, const MulVec& p) {
   const __m128i b1 = _mm_sub_epi16(_mm_unpackhi_epi8(b, zero), p.zb);
   const __m128i lo0 = _mm_mullo_epi16(a0, b0), hi0 = _mm_mulhi_epi16(a0, b0);
   const __m128i lo1 = _mm_mullo_epi16(a1, b1), hi1 = _mm_mulhi_epi16(a1, b1);
-  return pack_bytes(scale_round4(_mm_unpacklo_epi16(lo0, hi0), p.multiplier, p.clamp),
-                    scale_round4(_mm_unpackhi_epi16(lo0, hi0), p.multiplier, p.clamp),
-                    scale_round4(_mm_unpacklo_epi16(lo1, hi1), p.multiplier, p.clamp),
-                    scale_round4(_mm_unpackhi_epi16(lo1, hi1), p.multiplier, p.clamp), p.clamp);
+  return pack_bytes(scale_round(_mm_unpacklo_epi16(lo0, hi0), p.multiplier, p.clamp),
+                    scale_round(_mm_unpackhi_epi16(lo0, hi0), p.multiplier, p.clamp),
+                    scale_round(_mm_unpacklo_epi16(lo1, hi1), p.multiplier, p.clamp),
+                    scale_round(_mm_unpackhi_epi16(lo1, hi1), p.multiplier, p.clamp), p.clamp);
 }
 
 void run(const Args& args) {

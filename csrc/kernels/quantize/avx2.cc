@@ -34,7 +34,7 @@ bool run_row(const float* x, Act* y, size_t n, const Args& args, const QuantizeV
   __m256 nan = _mm256_setzero_ps();
   bool nan1 = false;
   walk_row(
-      n, true, [&](size_t i) { store32(y + i, quantize32(x + i, p, nan)); },
+      n, true, [&](size_t i) { store_bytes(y + i, quantize32(x + i, p, nan)); },
       [&](size_t i) {
         const __m256i v = quantize8(x + i, p, nan);
         store_half(y + i, _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(

@@ -15,7 +15,7 @@ struct QuantizeVec {
 inline __m128i quantize4(const float* x, const QuantizeVec& p, __m128& nan) {
   const __m128 v = _mm_loadu_ps(x);
   nan = _mm_or_ps(nan, _mm_cmpunord_ps(v, v));
-  return round4(_mm_div_ps(v, p.scale), p.clamp);
+  return round_below(_mm_div_ps(v, p.scale), p.clamp);
 }
 
 inline __m128i quantize16(const float* x, const QuantizeVec& p, __m128& nan) {

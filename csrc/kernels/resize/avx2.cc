@@ -44,8 +44,8 @@ inline void mean_pixel(const Corners& at, size_t channels, Act* y) {
   walk_row(
       channels, true,
       [&](size_t c) {
-        store32(y + c, pack32(mean8(at, c, w), mean8(at, c + 8, w), mean8(at, c + 16, w),
-                              mean8(at, c + 24, w)));
+        store_bytes(y + c, pack32(mean8(at, c, w), mean8(at, c + 8, w), mean8(at, c + 16, w),
+                                  mean8(at, c + 24, w)));
       },
       [&](size_t c) { store_half(y + c, pack8(mean8(at, c, w))); },
       [&](size_t c) { y[c] = mean1(at, c); });

@@ -4,9 +4,24 @@
 
 #include <arm_neon.h>
 
+#include "kernels/operands.h"
 #include "kernels/requant.h"
 
 namespace lightkern {
+
+using Bytes = int8x16_t;
+constexpr size_t kBytes = 16;
+
+[[maybe_unused]] static inline Bytes load_bytes(const Act* x) { return vld1q_s8(x); }
+[[maybe_unused]] static inline void store_bytes(Act* y, Bytes v) { vst1q_s8(y, v); }
+// 8 bytes as the lower half of 16; the upper half is zero and costs nothing.
+[[maybe_unused]] static inline Bytes load8(const Act* x) {
+  return vcombine_s8(vld1_s8(x), vdup_n_s8(0));
+}
+[[maybe_unused]] static inline void store8(Act* y, Bytes v) { vst1_s8(y, vget_low_s8(v)); }
+[[maybe_unused]] static inline Bytes broadcast(Act value) { return vdupq_n_s8(value); }
+
+#include "kernels/simd/rows.inc"
 
 // A Clamp in registers.
 struct ClampVec {
@@ -161,14 +176,6 @@ struct Floats16 {
                       vcvtnq_s32_f32(t.v[3]), clamp);
 }
 
-// 8 bytes as the lower half of 16; the upper half is zero and costs nothing.
-[[maybe_unused]] static inline int8x16_t load8(const Act* x) {
-  return vcombine_s8(vld1_s8(x), vdup_n_s8(0));
-}
-[[maybe_unused]] static inline void store8(Act* y, int8x16_t bytes) {
-  vst1_s8(y, vget_low_s8(bytes));
-}
-
 // AddParams in registers.
 struct AddVec {
   float32x4_t ma, mb;
@@ -289,26 +296,6 @@ struct Columns8 {
            vzip2q_s8(even[1], odd[1])}};
 }
 
-// Walks a row of n bytes: `wide(i)` does 16 from i on, `narrow(i)` 8, `one(i)` 1. Where `again`
-// allows an element to be computed twice (the output is none of the inputs), the last vector
-// overlaps the one before it.
-template <class Wide, class Narrow, class One>
-[[maybe_unused]] static inline void walk_row(size_t n, bool again, Wide wide, Narrow narrow,
-                                             One one) {
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) wide(i);
-  if (again && n >= 16) {
-    if (i < n) wide(n - 16);
-    return;
-  }
-  for (; i + 8 <= n; i += 8) narrow(i);
-  if (again && n >= 8) {
-    if (i < n) narrow(n - 8);
-    return;
-  }
-  for (; i < n; ++i) one(i);
-}
-
 // The tail of the epilogue over rows of n values just written: table, then residual (null: none).
 [[maybe_unused]] static inline void apply_tail_rows(Act* y, ptrdiff_t stride, const Act* residual,
                                                     size_t rows, int n, const Epilogue& e) {
@@ -328,22 +315,6 @@ template <class Wide, class Narrow, class One>
 [[maybe_unused]] static inline void apply_tail_row(Act* y, const Act* residual, int n,
                                                    const Epilogue& e) {
   apply_tail_rows(y, 0, residual, 1, n, e);
-}
-
-// Epilogue over a row of n accumulators in memory.
-[[maybe_unused]] static inline void requantize_row(const int32_t* acc, const float* multiplier,
-                                                   int n, const Epilogue& e, const Act* residual,
-                                                   Act* y) {
-  const ClampVec clamp = load_clamp(e.clamp);
-  const auto four = [&](int i) {
-    return requantize4(vld1q_s32(acc + i), vld1q_f32(multiplier + i), clamp);
-  };
-  int i = 0;
-  for (; i + 16 <= n; i += 16)
-    vst1q_s8(y + i, pack16(four(i), four(i + 4), four(i + 8), four(i + 12)));
-  for (; i + 4 <= n; i += 4) store4(y + i, four(i));
-  for (; i < n; ++i) y[i] = requantize(acc[i], multiplier[i], e.clamp);
-  if (e.table || residual) apply_tail_row(y, residual, n, e);
 }
 
 }  // namespace lightkern

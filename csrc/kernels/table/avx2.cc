@@ -1,4 +1,4 @@
-// table on AVX2 (simd/avx2.h, lookup32): 21 to 29 instructions for 32 bytes where the table has a
+// table on AVX2 (simd/avx2.h, lookup): 21 to 29 instructions for 32 bytes where the table has a
 // fit, else 16 pshufb and 37 instructions.
 #include "kernels/simd/avx2.h"
 

@@ -1,4 +1,4 @@
-// table on SSE4.1 (simd/sse41.h, lookup16): 21 to 29 instructions for 16 bytes where the table has
+// table on SSE4.1 (simd/sse41.h, lookup): 21 to 29 instructions for 16 bytes where the table has
 // a fit, else 16 pshufb and 47 instructions.
 #include "kernels/simd/sse41.h"
 

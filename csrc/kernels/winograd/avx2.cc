@@ -173,8 +173,8 @@ template <bool proved>
 void requantize_row(const __m256i* sums, __m256 multiplier, const ByteClamp& clamp, int pixels,
                     Act* y, ptrdiff_t stride) {
   const auto round = [&](int i) {
-    return proved ? scale_round8_proved(sums[i], multiplier)
-                  : scale_round8(sums[i], multiplier, clamp);
+    return proved ? scale_round_proved(sums[i], multiplier)
+                  : scale_round(sums[i], multiplier, clamp);
   };
   for (; pixels > 0; pixels -= 4, sums += 4, y += 4 * stride) {
     const __m256i bytes =
