@@ -62,6 +62,22 @@ def test_rows_and_channels(kernel: str) -> None:
         check(model, inputs(model, rng), kernel=kernel)
 
 
+@pytest.mark.parametrize("weight", ["safe", "random", "max"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_single_row(kernel: str, weight: str) -> None:
+    """One row against any number of panels, which a kernel may read side by side: steps that differ from panel to
+    panel, tables, residuals, threads that begin at any panel."""
+    rng = np.random.default_rng(12)
+    _, nr, kr = tile_of(kernel)
+    for panels, rest in thinned(itertools.product(range(3, 10), (0, 1, nr // 2, nr - 1)), 3):
+        net, n, k = Net(rng, Style(weight=weight)), panels * nr + rest, 7 * kr + panels % 3
+        x = net.input((1, 1, k + 5))
+        y = net.conv2d(net.move("slice", [x], {"axis": 2, "begin": 2, "end": 2 + k}), n)
+        y = net.binary("add", y, net.conv2d(x, n)) if rest % 2 else net.table(y)
+        model = net.model(net.linear(y, n))
+        check(model, inputs(model, rng), kernel=kernel, threads=1 + panels % 3)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_many_panels(kernel: str) -> None:
     """So many panels that a kernel may copy its rows first: even and odd numbers of rows and steps, views, threads."""

@@ -75,6 +75,7 @@ struct Args {
   bool copied;         // rows are as Kernel::row_copy left them; a_stride is between its units
   size_t m;            // >= 1
   const Panel* panel;
+  size_t panels;        // of Kernel::row alone: so many, whose outputs lie one behind the other
   Act* y;               // [m][n]
   ptrdiff_t y_stride;   // bytes between rows
   const Act* residual;  // null, or [m][n] with epilogue.residual_stride between rows
@@ -98,7 +99,8 @@ struct Kernel {
   WeightFormat format;
   PairRule pairs;
   void (*run)(const Args&);
-  RowCopy row_copy = {};  // run is null where rows are read as they are
+  RowCopy row_copy = {};               // run is null where rows are read as they are
+  void (*row)(const Args&) = nullptr;  // a single row as it is, against args.panels at once
 };
 
 LIGHTKERN_DECLARE_REGISTRY(Kernel)

@@ -14,6 +14,7 @@ struct State {
   // A unit is a block of output lines, of pixels in them, and of panels of each of a few groups.
   Split groups, lines, pixels, panels;
   bool panels_outermost;
+  bool single_row;  // and the kernel takes it against many panels at once
 };
 
 struct Block {
@@ -69,8 +70,25 @@ void multiply(const State& s, const Block& b, size_t group, const Rows& rows, Ac
   }
 }
 
+// Units are nothing but panels here, which follow each other.
+void run_single_row(const State& s, const StepIo& io, size_t begin, size_t end) {
+  const size_t p0 = s.panels.first(begin), p1 = s.panels.last(end);
+  const size_t channel = p0 * static_cast<size_t>(s.kernel->tile.nr);
+  const Act* residual = s.epilogue.residual(io);
+  gemm::Args args{};
+  args.a = io.reads[0];
+  args.m = 1;
+  args.panel = &s.weights[0].panels[p0];
+  args.panels = p1 - p0;
+  args.y = io.write + channel;
+  args.residual = residual ? residual + channel : nullptr;
+  args.epilogue = &s.epilogue.values;
+  s.kernel->row(args);
+}
+
 void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byte* scratch) {
   const State& s = *static_cast<const State*>(state);
+  if (s.single_row) return run_single_row(s, io, begin, end);
   const size_t icg = static_cast<size_t>(s.rows.window.icg);
   RowBlock last{};
   for (size_t unit = begin; unit < end; ++unit) {
@@ -206,6 +224,8 @@ Step lower_gemm(const LoweringContext& context, const Fused& fused, ConvWindow w
   s.rows = choose_rows(*s.kernel, window, static_cast<Act>(context.in(node, 0).zero_point), panels);
   s.groups = split_groups(s.rows);
   split(s, panels);
+  s.single_row = s.kernel->row && s.rows.access == RowAccess::kInPlace && window.groups == 1 &&
+                 window.oh * window.ow == 1;
   step.scratch = reserve_rows(s.rows, s.groups.per_unit, s.lines.per_unit, s.pixels.per_unit);
   pack_weights(s, context, node);
 
