@@ -143,9 +143,8 @@ def other_tables(figures: dict[str, Any]) -> list[str]:
         lines += ["Every peer imports NumPy; an app that has no other use for it starts without.", ""]
     if "footprint" in figures:
         lines += ["Memory in MB, `python bench/footprint.py`:", ""]
-        lines += [
-            "| | weights | arena | arena / least possible | growth: first load | by path, without NumPy | from the third on |"
-        ]
+        columns = ("weights", "arena", "arena / least possible", "growth: first load", "first by path, without NumPy")
+        lines += ["| | " + " | ".join((*columns, "from the third on")) + " |"]
         lines += ["|---|---|---|---|---|---|---|"]
         for name, r in figures["footprint"].items():
             lines.append(
@@ -153,6 +152,23 @@ def other_tables(figures: dict[str, Any]) -> list[str]:
                 f" {r['arena'] / r['least_arena']:.3f} |"
                 f" {r['first_growth'] / 1e6:.2f} | {r['path_first_growth'] / 1e6:.2f} | {r['later_growth'] / 1e6:.2f} |"
             )
+    return lines
+
+
+def minor_table(figures: dict[str, Any]) -> list[str]:
+    """Shares of the time of what is no convolution of many channels."""
+    from roofline import LayerRate, minor_shares
+
+    lines: list[str] = []
+    for name in ZOO:
+        content = figures.get(f"roofline-{name}")
+        if content is None:
+            continue
+        found = minor_shares([LayerRate(**row) for row in content["networks"][name]])
+        if not lines:
+            lines += ["| share of the time | " + " | ".join(found) + " | together |", "|---" * (len(found) + 2) + "|"]
+        cells = [f"{share:.1%}" for share in (*found.values(), sum(found.values()))]
+        lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -219,7 +235,7 @@ def render(figures: dict[str, Any], readme: Path, pictures: Path) -> None:
     if any(key.startswith("roofline") for key in figures):
         draw_layers(figures, pictures / "layers.png")
         lines += ["`python bench/roofline.py`: every layer against what one core can multiply; width is time:", ""]
-        lines += [f"![rate of every layer]({pictures.name}/layers.png)", ""]
+        lines += [f"![rate of every layer]({pictures.name}/layers.png)", "", *minor_table(figures), ""]
     lines += other_tables(figures)
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]

@@ -27,7 +27,7 @@ from packages import cached
 from lightkern.compare.affinity import pin
 from lightkern.compare.contenders import UnavailableError, compressed_model
 
-__all__ = ["LayerRate", "ceilings", "draw", "rates", "shares", "table"]
+__all__ = ["LayerRate", "ceilings", "draw", "minor_shares", "rates", "shares", "table"]
 
 SOURCE = Path(__file__).parent / "ceilings.cc"
 TARGET_FLAGS = {"x86_64": ["-mavx2", "-mfma"], "amd64": ["-mavx2", "-mfma"], "aarch64": [], "arm64": []}
@@ -51,6 +51,8 @@ class LayerRate:
     ceiling : float
         Rate of the register-only loop that the step is held against: int8 products for matrix kernels, float FMA for
         depthwise and group kernels; 0 for steps without products.
+    single_row : bool
+        Every weight meets one input: linear layers at batch 1, squeeze-and-excitation. Reading weights bounds these.
     """
 
     name: str
@@ -61,6 +63,7 @@ class LayerRate:
     seconds: float
     gmacs: float
     ceiling: float
+    single_row: bool = False
 
     @property
     def attained(self) -> float:
@@ -107,7 +110,8 @@ def rates(model: Any, x: Any, limits: dict[str, float], repeat: int = 40) -> lis
         ceiling = {"gemm": limits["int8"], "other": 0.0}.get(group, limits["f32"])
         gmacs = step["macs"] / max(step["seconds"], 1e-9) / 1e9
         facts = (step["name"], step["op"], step["kernel"], group, step["macs"])
-        rows.append(LayerRate(*facts, seconds=step["seconds"], gmacs=gmacs, ceiling=ceiling))
+        single_row = 0 < step["macs"] <= step["packed_nbytes"]
+        rows.append(LayerRate(*facts, step["seconds"], gmacs, ceiling, single_row))
     return rows
 
 
@@ -127,17 +131,41 @@ def table(name: str, rows: list[LayerRate], least_share: float = 0.01) -> str:
                 f" {r.gmacs:>7.1f} {attained}".rstrip()
             )
     lines += [f"{group:8} {share:>6.1%} of the time" for group, share in shares(rows).items()]
+    lines += ["  of these: " + ", ".join(f"{kind} {share:.1%}" for kind, share in minor_shares(rows).items())]
     return "\n".join(lines)
 
 
 def shares(rows: list[LayerRate]) -> dict[str, float]:
-    """Share of the time by group; the first layer, linear layers and edges of the network count as "other" too."""
+    """Share of the time by group; what `minor_shares` counts is "other", whatever its kernel."""
     total = sum(r.seconds for r in rows)
-    first = next((r for r in rows if r.macs), None)
     found = dict.fromkeys(GROUPS, 0.0)
     for r in rows:
-        minor = r is first or r.op.startswith("linear")
-        found["other" if minor else r.group] += r.seconds / total
+        if r is not first_layer(rows) and not r.single_row:
+            found[r.group] += r.seconds / total
+    return {**found, "other": sum(minor_shares(rows).values())}
+
+
+def first_layer(rows: list[LayerRate]) -> LayerRate | None:
+    """The first step with products: that of the three input channels."""
+    return next((r for r in rows if r.macs), None)
+
+
+def minor_shares(rows: list[LayerRate]) -> dict[str, float]:
+    """Share of the time of what is no convolution of many channels: by kind."""
+    total = sum(r.seconds for r in rows)
+    found = dict.fromkeys(("first layer", "linear, squeeze-excite", "pool, add, mul, shuffle", "quantize"), 0.0)
+    for r in rows:
+        if r is first_layer(rows):
+            kind = "first layer"
+        elif r.single_row:
+            kind = "linear, squeeze-excite"
+        elif r.op in ("quantize", "dequantize"):
+            kind = "quantize"
+        elif r.group == "other":
+            kind = "pool, add, mul, shuffle"
+        else:
+            continue
+        found[kind] += r.seconds / total
     return found
 
 
