@@ -17,14 +17,34 @@
 namespace lightkern::gemm {
 namespace {
 
-// Adds the products of two steps, x with weights [vectors] and x2 with the next [vectors]. Where
-// they are a couple, in 16 bits first.
+// Weights of two steps, [vectors] and the next [vectors]. Of one vector each they are kept in
+// registers, since loads are otherwise what binds; GCC would read them again for every row.
+template <int vectors>
+struct TwoSteps {
+  const __m256i* w;
+  inline __m256i operator()(int step, int v) const {
+    return _mm256_load_si256(w + step * vectors + v);
+  }
+};
+template <>
+struct TwoSteps<1> {
+  __m256i kept[2];
+  inline explicit TwoSteps(const __m256i* w)
+      : kept{_mm256_load_si256(w), _mm256_load_si256(w + 1)} {
+    __asm__("" : "+x"(kept[0]), "+x"(kept[1]));
+  }
+  inline __m256i operator()(int step, int) const { return kept[step]; }
+};
+
+// Adds the products of two steps, of which x and x2 are the inputs. Where they are a couple, in 16
+// bits first.
 template <int vectors, bool low_couple, bool high_couple>
-[[gnu::always_inline]] inline void add_two(__m256i x, __m256i x2, const __m256i* w, __m256i* acc) {
+[[gnu::always_inline]] inline void add_two(__m256i x, __m256i x2, const TwoSteps<vectors>& w,
+                                           __m256i* acc) {
   const __m256i ones = _mm256_set1_epi16(1);
   for (int v = 0; v < vectors; ++v) {
-    const __m256i pairs = _mm256_maddubs_epi16(x, _mm256_load_si256(w + v));
-    const __m256i pairs2 = _mm256_maddubs_epi16(x2, _mm256_load_si256(w + vectors + v));
+    const __m256i pairs = _mm256_maddubs_epi16(x, w(0, v));
+    const __m256i pairs2 = _mm256_maddubs_epi16(x2, w(1, v));
     if (v == 0 ? low_couple : high_couple) {
       acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(_mm256_add_epi16(pairs, pairs2), ones));
     } else {
@@ -61,8 +81,9 @@ template <int rows, int vectors>
         prefetch(next);
         prefetch(next + vectors);
         next += 2 * vectors;
+        const TwoSteps<vectors> weights{w};
         for (int r = 0; r < rows; ++r) {
-          add(broadcast4(at + row[r]), broadcast4(at2 + row[r]), w, acc[r]);
+          add(broadcast4(at + row[r]), broadcast4(at2 + row[r]), weights, acc[r]);
         }
       }
     };
@@ -92,10 +113,55 @@ template <int rows, int vectors>
   }
 }
 
+// The same for a panel of `twos` couples and a single step behind them, without loops, which take a
+// sixth of the time of so few steps.
+template <int rows, int vectors, int twos>
+[[gnu::noinline]] void accumulate_short(const Panel& panel, const Act* a, ptrdiff_t a_stride,
+                                        size_t tiles, __m256i* sums) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  ptrdiff_t row[rows];
+  for (int r = 0; r < rows; ++r) row[r] = r * a_stride;
+  const int32_t* const offset = panel.offsets;
+  const __m256i* const w = reinterpret_cast<const __m256i*>(panel.weights);
+  __m256i bias[vectors];
+  for (int v = 0; v < vectors; ++v)
+    bias[v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel.bias) + v);
+  for (; tiles > 0; --tiles, a += rows * a_stride, sums += rows * vectors) {
+    __m256i acc[rows][vectors];
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < vectors; ++v) acc[r][v] = bias[v];
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < twos; ++t) {
+      const Act *at = a + offset[2 * t], *at2 = a + offset[2 * t + 1];
+      const TwoSteps<vectors> weights{w + 2 * t * vectors};
+      for (int r = 0; r < rows; ++r) {
+        add_two<vectors, true, true>(broadcast4(at + row[r]), broadcast4(at2 + row[r]), weights,
+                                     acc[r]);
+      }
+    }
+    const Act* at = a + offset[2 * twos];
+    for (int r = 0; r < rows; ++r) {
+      const __m256i x = broadcast4(at + row[r]);
+      for (int v = 0; v < vectors; ++v) {
+        const __m256i pairs =
+            _mm256_maddubs_epi16(x, _mm256_load_si256(w + 2 * twos * vectors + v));
+        acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(pairs, ones));
+      }
+    }
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < vectors; ++v) _mm256_store_si256(sums + r * vectors + v, acc[r][v]);
+    }
+  }
+}
+
 struct Pairs {
   template <int rows, int vectors>
   static void tiles(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t count,
                     __m256i* sums) {
+    if (panel.steps == 7 && panel.couples.all == 3) {  // a first layer, 3x3x3
+      return accumulate_short<rows, vectors, 3>(panel, a, a_stride, count, sums);
+    }
     accumulate<rows, vectors>(panel, a, a_stride, count, sums);
   }
 };
