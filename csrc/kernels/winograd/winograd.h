@@ -40,7 +40,7 @@ struct Tile {
 };
 
 constexpr int kPositions = 16;   // products per tile of 2x2 outputs
-constexpr int kTilesAtOnce = 4;  // that a kernel multiplies with one load of weights
+constexpr int kTilesAtOnce = 4;  // or more, that a kernel multiplies with one load of weights
 
 // Values from one transformed tile to the next. Where a block is one group, tiles lie off the
 // distances at which lines of L1 compete, since those that are multiplied together are read
