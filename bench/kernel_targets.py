@@ -4,7 +4,8 @@
 
 The ceilings are those of ``roofline.py``; SSE4.1 is held against half of the one of AVX2, since its registers are half
 as wide. Padding and requantization count. Weights are random: "safe" ones stay within half of their range, so that no
-pair saturates; "any" are as in models that were imported already quantized.
+pair saturates. "Normal" ones are like those of models that were imported already quantized: normal, each channel scaled
+so that its greatest is 127. "Uniform" ones spread evenly over -127 .. 127, a worst case that no training leaves behind.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from roofline import ceilings
 
 import lightkern as lk
@@ -27,7 +29,8 @@ from lightkern.compare.contenders import UnavailableError
 
 __all__ = ["Layer", "layer_model", "layers", "rate"]
 
-SAFE, ANY = 64, 127  # greatest weight: two of 64 stay within a pair's 128
+WEIGHTS = ("safe", "normal", "uniform")
+SAFE_MOST, MOST = 64, 127  # greatest weight: two of 64 stay within a pair's 128
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Layer:
         The row of the issue's list that it belongs to.
     isa : str
         Level whose kernel runs.
-    most : int
-        Greatest magnitude of its weights.
+    weights : {"safe", "normal", "uniform"}
+        How they are drawn; see above.
     ceiling : {"int8", "f32"}
         The loop of ``ceilings.cc`` that it is held against.
     target : float
@@ -56,7 +59,7 @@ class Layer:
     kernel: int
     stride: int
     groups: int
-    most: int
+    weights: str
     ceiling: str
     target: float
 
@@ -66,17 +69,27 @@ def layers() -> Iterator[Layer]:
     for isa in ("avx2", "sse41"):
         if isa not in _core.isa_levels():
             continue
-        for what, most, target in (("safe", SAFE, 0.92), ("any", ANY, 0.75)):
+        for weights, target in zip(WEIGHTS, (0.92, 0.75, 0.75), strict=True):
             for k in (128, 256, 512):
-                name = f"pointwise, {what} weights"
-                yield Layer(name, isa, k, 256, 14, 1, 1, 1, most, "int8", target)
+                name = f"pointwise, {weights} weights"
+                yield Layer(name, isa, k, 256, 14, 1, 1, 1, weights, "int8", target)
     if "avx2" not in _core.isa_levels():
         return
     for kernel in (3, 5):
         for stride, target in ((1, 0.55), (2, 0.4)):
             for size, c in ((56, 144), (28, 192), (14, 384), (7, 960)):
                 name = f"depthwise {kernel}x{kernel}, stride {stride}"
-                yield Layer(name, "avx2", c, c, size, kernel, stride, c, ANY, "f32", target)
+                yield Layer(name, "avx2", c, c, size, kernel, stride, c, "uniform", "f32", target)
+
+
+def draw_weights(layer: Layer, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Weights [outputs, kernel, kernel, channels per group] of the layer's kind."""
+    if layer.weights == "normal":
+        real = rng.normal(size=shape)
+        greatest = np.abs(real).max(axis=(1, 2, 3), keepdims=True)
+        return np.rint(real * (MOST / greatest)).astype(np.int8)
+    most = SAFE_MOST if layer.weights == "safe" else MOST
+    return rng.integers(-most, most + 1, shape).astype(np.int8)
 
 
 def layer_model(layer: Layer) -> lk.Model:
@@ -99,8 +112,8 @@ def layer_model(layer: Layer) -> lk.Model:
             "clamp": [-128, 127],
         },
         {
-            "weight": rng.integers(-layer.most, layer.most + 1, shape).astype(np.int8),
-            "weight_scale": np.full(layer.outputs, 1 / layer.most, np.float32),
+            "weight": draw_weights(layer, rng, shape),
+            "weight_scale": np.full(layer.outputs, 1 / MOST, np.float32),
             "bias": np.zeros(layer.outputs, np.int32),
         },
     )
