@@ -6,6 +6,8 @@
 // cache.
 #include "kernels/dwconv/neon.inc"
 
+#include <type_traits>
+
 #include "kernels/dwconv/dwconv.h"
 
 namespace lightkern::dwconv {
@@ -85,40 +87,67 @@ inline void store(const Acc<halves>& acc, const Row& t, Act* y) {
   }
 }
 
-// n pixels of a square window without dilation.
+// Calls f for constants 0 .. n - 1. No loop, for GCC keeps in memory what is picked in one.
+template <int n, class F>
+[[gnu::always_inline]] inline void each(F f) {
+  if constexpr (n > 0) {
+    each<n - 1>(f);
+    f(std::integral_constant<int, n - 1>{});
+  }
+}
+
+// Taps `tap`, the next one, and all that follow, of n pixels.
+template <int taps, int stride, int n, int halves, int tap>
+[[gnu::always_inline]] inline void add_taps(const Act* const (&rows)[taps], const int8_t* weights,
+                                            Acc<halves> (&acc)[n]) {
+  constexpr int next = tap + 1;
+  constexpr bool both = next < taps * taps;
+  const int8x16_t w0 = vld1q_s8(weights + tap * kBlock);
+  const int8x16_t w1 = both ? vld1q_s8(weights + next * kBlock) : w0;
+#pragma GCC unroll 4
+  for (int i = 0; i < n; ++i) {
+    const int8x16_t x0 = vld1q_s8(rows[tap / taps] + (i * stride + tap % taps) * kBlock);
+    Product<halves> p = multiply<halves>(x0, w0);
+    if constexpr (both) {
+      multiply_add(p, vld1q_s8(rows[next / taps] + (i * stride + next % taps) * kBlock), w1);
+    }
+    add(acc[i], p);
+  }
+  // Else GCC keeps all pixels of a 5x5 window, which are more than there are registers for.
+  if (taps > 3) __asm__ volatile("" : "+w"(acc[n - 1].v[0])::"memory");
+  if constexpr (tap + 2 < taps * taps) {
+    add_taps<taps, stride, n, halves, tap + 2>(rows, weights, acc);
+  }
+}
+
+// n pixels of a square window without dilation. Each row of the window moves on by them.
 template <int taps, int stride, int n, int halves, Last last>
-[[gnu::always_inline]] inline void tile(const Row& t, const Act* const* rows, int x) {
+[[gnu::always_inline]] inline void tile(const Row& t, const Act* (&rows)[taps], Act*& y) {
+  const int8_t* weights = t.weights;
+  // Addresses are registers and constants then: one step of the machine per load. GCC would add
+  // registers, which takes two, and load pointers anew.
+  __asm__("" : "+r"(weights));
+  each<taps>([&](auto r) { __asm__("" : "+r"(rows[r.value])); });
   Acc<halves> acc[n];
 #pragma GCC unroll 4
   for (int i = 0; i < n; ++i) acc[i] = load_bias<halves>(t);
-  const auto pixel = [&](int tap, int i) {
-    return vld1q_s8(rows[tap / taps] + ((x + i) * stride + tap % taps) * kBlock);
-  };
-#pragma GCC unroll 32
-  for (int tap = 0; tap < taps * taps; tap += 2) {
-    const bool both = tap + 1 < taps * taps;
-    const int8x16_t w0 = vld1q_s8(t.weights + tap * kBlock);
-    const int8x16_t w1 = both ? vld1q_s8(t.weights + (tap + 1) * kBlock) : w0;
+  add_taps<taps, stride, n, halves, 0>(rows, weights, acc);
 #pragma GCC unroll 4
-    for (int i = 0; i < n; ++i) {
-      Product<halves> p = multiply<halves>(pixel(tap, i), w0);
-      if (both) multiply_add(p, pixel(tap + 1, i), w1);
-      add(acc[i], p);
-    }
-    // Else GCC keeps all pixels of a 5x5 window, which are more than there are registers.
-    if (taps > 3) __asm__ volatile("" : "+w"(acc[n - 1].v[0])::"memory");
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < n; ++i) store<halves, last>(acc[i], t, t.y + (x + i) * t.y_stride);
+  for (int i = 0; i < n; ++i, y += t.y_stride) store<halves, last>(acc[i], t, y);
+  each<taps>([&](auto r) {
+    __asm__ volatile("" : "+r"(rows[r.value])::"memory");  // else GCC moves on early, by a copy
+    rows[r.value] += n * stride * kBlock;
+  });
 }
 
 template <int taps, int stride, int halves, Last last>
-void run_row_to(const Row& t, int columns) {
+void run_row_to(const Row& row, int columns) {
+  const Row t = row;
   const Act* rows[taps];
-  for (int i = 0; i < taps; ++i) rows[i] = t.rows[i];
-  int x = 0;
-  for (; x + 2 <= columns; x += 2) tile<taps, stride, 2, halves, last>(t, rows, x);
-  if (x < columns) tile<taps, stride, 1, halves, last>(t, rows, x);
+  each<taps>([&](auto r) { rows[r.value] = t.rows[r.value]; });
+  Act* y = t.y;
+  for (int twos = columns / 2; twos > 0; --twos) tile<taps, stride, 2, halves, last>(t, rows, y);
+  if (columns % 2) tile<taps, stride, 1, halves, last>(t, rows, y);
 }
 
 template <int taps, int stride, int halves>
