@@ -83,6 +83,7 @@ foreach(folder IN LISTS LIGHTKERN_OP_FOLDERS)
         target_include_directories(${linked} SYSTEM PRIVATE ${LIGHTKERN_SIMDE})
         target_compile_options(${linked} PRIVATE ${LIGHTKERN_KERNEL_FLAGS} ${LIGHTKERN_FLAGS_avx2} -Wno-psabi
           -include ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/simd/emulated_vnni.h)
+        target_compile_definitions(${linked} PRIVATE LIGHTKERN_EMULATED_${isa})
       endif()
       list(APPEND LIGHTKERN_OBJECTS_${isa} $<TARGET_OBJECTS:${linked}>)
       string(APPEND declarations "extern const Table ${isa};\n")

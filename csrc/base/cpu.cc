@@ -39,7 +39,8 @@ Features detect() noexcept {
   if (!ymm_saved || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
   f.avx2 = b >> 5 & 1;
   const unsigned parts = b >> 16 & b >> 30 & b >> 31;  // AVX512F, BW, VL
-  f.avx512vnni = f.avx2 && zmm_saved && (parts & 1) && (c >> 11 & 1);
+  const bool vbmi = c >> 1 & 1, vnni = c >> 11 & 1;
+  f.avx512vnni = f.avx2 && zmm_saved && (parts & 1) && vbmi && vnni;
   if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) f.avxvnni = f.avx2 && (a >> 4 & 1);
 #ifdef LIGHTKERN_EMULATE_VNNI
   f.avxvnni = f.avx512vnni = f.avx2;  // cmake/kernels.cmake: compiled to AVX2 through SIMDe

@@ -1,6 +1,7 @@
 // What several ops share on AVX2: requantization and the epilogue, bit for bit as in
 // kernels/requant.h. Static functions only; include from <isa>.cc files of this level and of
-// those above alone. x86.inc holds what does not depend on the width.
+// those above alone. x86.inc holds what does not depend on the width. On avx512vnni tables are
+// looked up by vpermi2b: vbmi.inc, under the same names.
 #pragma once
 
 #include <immintrin.h>
@@ -8,6 +9,7 @@
 #include "kernels/fit.h"
 #include "kernels/operands.h"
 #include "kernels/requant.h"
+#include "kernels/simd/x86.h"
 
 namespace lightkern {
 
@@ -31,6 +33,20 @@ constexpr size_t kBytes = 32;
 [[maybe_unused]] static inline Bytes repeat16(__m128i v) { return _mm256_broadcastsi128_si256(v); }
 [[maybe_unused]] static inline Floats as_floats(Bytes v) { return _mm256_castsi256_ps(v); }
 
+// The flags of avx512vnni say so; its emulated build says it with a name of its own.
+#if defined(__AVX512VBMI__) || defined(LIGHTKERN_EMULATED_avx512vnni)
+#define LIGHTKERN_VBMI
+struct TableVec {
+  __m512i half[2][2];
+};
+using Indices = __m512i;
+constexpr size_t kWorthTable = 8;  // bytes
+#else
+using TableVec = TableChunks;
+using Indices = Bytes;
+constexpr size_t kWorthTable = 64;
+#endif
+
 #include "kernels/simd/x86.inc"
 
 [[maybe_unused]] static inline __m256i requantize8(__m256i acc, __m256 multiplier,
@@ -50,6 +66,9 @@ constexpr size_t kBytes = 32;
   return _mm_packus_epi16(words, words);
 }
 
+#ifdef LIGHTKERN_VBMI
+#include "kernels/simd/vbmi.inc"
+#else
 // Odd chunks hold the difference (by XOR) to the one before.
 [[maybe_unused]] static inline TableVec load_table(const Act* table, const TableFit* fit) {
   TableVec t;
@@ -84,9 +103,15 @@ constexpr size_t kBytes = 32;
   return _mm256_blendv_epi8(eight(0), eight(8), x);
 }
 
+#endif
+
 [[maybe_unused]] static inline void lookup_short(const Act* x, Act* y, size_t n,
                                                  const TableVec& vec, const Act* table) {
-  if (n >= 16) {
+  if (n >= 32) {  // of Indices of 64
+    const __m256i last = lookup(load_bytes(x + n - 32), vec);
+    store_bytes(y, lookup(load_bytes(x), vec));
+    store_bytes(y + n - 32, last);
+  } else if (n >= 16) {
     const auto half = [](const Act* p) { return reinterpret_cast<const __m128i*>(p); };
     const __m256i both = lookup(_mm256_loadu2_m128i(half(x + n - 16), half(x)), vec);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(both));

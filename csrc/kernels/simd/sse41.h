@@ -24,6 +24,10 @@ constexpr size_t kBytes = 16;
 [[maybe_unused]] static inline Bytes repeat16(__m128i v) { return v; }
 [[maybe_unused]] static inline Floats as_floats(Bytes v) { return _mm_castsi128_ps(v); }
 
+using TableVec = TableChunks;
+using Indices = Bytes;
+constexpr size_t kWorthTable = 32;  // bytes
+
 #include "kernels/simd/x86.inc"
 
 [[maybe_unused]] static inline __m128i requantize4(__m128i acc, __m128 multiplier,

@@ -1,4 +1,5 @@
-// Byte shuffles on 128 bits, for kernels of any x86 level from SSE4.1 on.
+// Byte shuffles on 128 bits, for kernels of any x86 level from SSE4.1 on; and what a table is to
+// levels that shuffle 128 bits at a time.
 #pragma once
 
 #include <smmintrin.h>
@@ -8,6 +9,15 @@
 #include "base/types.h"
 
 namespace lightkern {
+
+struct TableFit;  // kernels/fit.h
+
+// A table of 256 bytes: its fit, or 16 chunks of 16, of which pshufb takes one with the low 4 bits
+// of an index; load_table of simd/<isa>.h says what a chunk holds.
+struct TableChunks {
+  const TableFit* fit;
+  __m128i chunk[16];
+};
 
 [[maybe_unused]] static inline __m128i load16(const uint8_t* x) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
