@@ -45,6 +45,20 @@ def test_values(kernel, zero_point):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+def test_near_the_middle_of_two_levels(kernel):
+    """Where a product with 1 / scale would round otherwise than the quotient, and where it just would not."""
+    rng = np.random.default_rng(3)
+    ties = np.arange(-256, 257) + 0.5
+    steps = np.concatenate([[0], *([s * 2.0**-e for s in (-1, 1)] for e in range(10, 25))])
+    for scale in np.exp(rng.uniform(-12, 12, 20)):
+        quant = Quant(float32(scale), int(rng.integers(-128, 128)))
+        exact = (ties[:, None] + steps) * np.float64(quant.scale)
+        x = np.concatenate([np.repeat(v, 32) for v in exact.T]).astype(np.float32)  # alone in their vectors, and mixed
+        x = np.concatenate([x, rng.permutation(x)])
+        assert_same_bits(roundtrip((len(x),), quant), x[None], isa=levels_of(kernel))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_shapes(kernel, layout):
     rng = np.random.default_rng(1)

@@ -32,22 +32,34 @@ struct TableChunks {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(y), v);
 }
 
-// 16 bytes of each of three parts to 48: byte i of the output is byte i / 3 of part i % 3.
+// Three parts to one: byte i of the output is byte i / 3 of part i % 3, so that the bytes of a part
+// have other places in each of three vectors. One shuffle per part brings all of them into place,
+// and what belongs to a vector is blended.
+struct Thirds {
+  __m128i place[3];  // of the bytes of each part
+  __m128i from[3];   // all bits of bytes 0, 3, ..; 1, 4, ..; 2, 5, ..
+};
+[[maybe_unused]] static inline Thirds thirds() {
+  return {{_mm_setr_epi8(0, 11, 6, 1, 12, 7, 2, 13, 8, 3, 14, 9, 4, 15, 10, 5),
+           _mm_setr_epi8(5, 0, 11, 6, 1, 12, 7, 2, 13, 8, 3, 14, 9, 4, 15, 10),
+           _mm_setr_epi8(10, 5, 0, 11, 6, 1, 12, 7, 2, 13, 8, 3, 14, 9, 4, 15)},
+          {_mm_setr_epi8(-1, 0, 0, -1, 0, 0, -1, 0, 0, -1, 0, 0, -1, 0, 0, -1),
+           _mm_setr_epi8(0, -1, 0, 0, -1, 0, 0, -1, 0, 0, -1, 0, 0, -1, 0, 0),
+           _mm_setr_epi8(0, 0, -1, 0, 0, -1, 0, 0, -1, 0, 0, -1, 0, 0, -1, 0)}};
+}
+
+// 16 bytes of each of three parts to 48.
 [[maybe_unused]] static inline void interleave3(__m128i a, __m128i b, __m128i c, uint8_t* y) {
-  const char z = -128;
-  const auto merge = [&](__m128i ma, __m128i mb, __m128i mc) {
-    return _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(a, ma), _mm_shuffle_epi8(b, mb)),
-                        _mm_shuffle_epi8(c, mc));
+  const Thirds t = thirds();
+  a = _mm_shuffle_epi8(a, t.place[0]);
+  b = _mm_shuffle_epi8(b, t.place[1]);
+  c = _mm_shuffle_epi8(c, t.place[2]);
+  const auto merge = [&](int of_b, int of_c) {
+    return _mm_blendv_epi8(_mm_blendv_epi8(a, b, t.from[of_b]), c, t.from[of_c]);
   };
-  store16(y, merge(_mm_setr_epi8(0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z, 5),
-                   _mm_setr_epi8(z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z, z),
-                   _mm_setr_epi8(z, z, 0, z, z, 1, z, z, 2, z, z, 3, z, z, 4, z)));
-  store16(y + 16, merge(_mm_setr_epi8(z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10, z),
-                        _mm_setr_epi8(5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z, 10),
-                        _mm_setr_epi8(z, 5, z, z, 6, z, z, 7, z, z, 8, z, z, 9, z, z)));
-  store16(y + 32, merge(_mm_setr_epi8(z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z, z),
-                        _mm_setr_epi8(z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15, z),
-                        _mm_setr_epi8(10, z, z, 11, z, z, 12, z, z, 13, z, z, 14, z, z, 15)));
+  store16(y, merge(1, 2));
+  store16(y + 16, merge(0, 1));
+  store16(y + 32, merge(2, 0));
 }
 
 // 16 bytes of each of four parts to 64.
