@@ -71,7 +71,9 @@ constexpr Kernel kKernels[] = {
      {12, 32, 4, 16},
      WeightFormat::kDense,
      PairRule::kAny,
-     run_dot<Zmm>},
+     run_dot<Zmm>,
+     {},
+     run_row<Zmm>},
 };
 
 }  // namespace

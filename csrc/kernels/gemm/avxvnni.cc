@@ -54,7 +54,13 @@ struct Ymm {
 };
 
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_6x16c4_avxvnni", {6, 16, 4, 8}, WeightFormat::kDense, PairRule::kAny, run_dot<Ymm>},
+    {"gemm_s8_6x16c4_avxvnni",
+     {6, 16, 4, 8},
+     WeightFormat::kDense,
+     PairRule::kAny,
+     run_dot<Ymm>,
+     {},
+     run_row<Ymm>},
 };
 
 }  // namespace
