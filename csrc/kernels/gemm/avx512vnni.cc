@@ -11,9 +11,17 @@ namespace {
 struct Zmm {
   using Vector = __m512i;
   static constexpr int kLanes = 16, kTile = 12, kNarrowTile = 12;
-  static Vector load(const void* p) { return _mm512_load_si512(p); }
+  static constexpr bool kHalves = true;
+  static Vector load(const void* p) { return _mm512_loadu_si512(p); }
+  static Vector load_half(const void* p) {
+    return _mm512_castsi256_si512(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  }
   static Vector broadcast(int32_t v) { return _mm512_set1_epi32(v); }
   static Vector dot(Vector acc, Vector x, Vector w) { return _mm512_dpbusd_epi32(acc, x, w); }
+  static Vector dot_half(Vector acc, Vector x, Vector w) {
+    const auto half = [](Vector v) { return _mm512_castsi512_si256(v); };
+    return _mm512_castsi256_si512(_mm256_dpbusd_epi32(half(acc), half(x), half(w)));
+  }
 
   struct Limits {
     __m512 hi;
@@ -26,7 +34,7 @@ struct Zmm {
   }
 
   // Four vectors of sums at once: two rows, or four rows of one vector each.
-  template <bool whole, int rows, int vectors>
+  template <bool whole, bool half, int rows, int vectors>
   [[gnu::always_inline]] static inline void finish(const Vector (&acc)[rows][vectors],
                                                    const float* multiplier, bool bounded,
                                                    const Limits& limits, Act* y,
@@ -38,9 +46,9 @@ struct Zmm {
     for (int first = 0; first < rows; first += kRows, y += kRows * y_stride) {
       __m512 t[4];
       for (int i = 0; i < 4; ++i) {
-        const int r = first + i / vectors < rows ? first + i / vectors : first;
-        t[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][i % vectors]),
-                             _mm512_loadu_ps(multiplier + i % vectors * kLanes));
+        const int r = first + i / vectors < rows ? first + i / vectors : first, v = i % vectors;
+        const __m512 m = _mm512_castsi512_ps(load_part<Zmm, 2 * vectors - half>(multiplier, v));
+        t[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), m);
       }
       if (!whole && !bounded) {
         for (__m512& v : t) v = _mm512_min_ps(v, limits.hi);
@@ -52,23 +60,29 @@ struct Zmm {
       Vector bytes = _mm512_packus_epi16(words(t[0], t[1]), words(t[2], t[3]));
       if (!whole) bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, limits.lo8), limits.hi8);
       bytes = _mm512_permutexvar_epi32(in_order, bytes);
-      const __m256i half[2] = {_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64(bytes, 1)};
-      for (int r = 0; r < kRows && first + r < rows; ++r) {
-        if (vectors == 2) {
-          store_bytes(y + r * y_stride, half[r % 2]);
-        } else {
-          const __m256i two = half[r / 2];
-          _mm_storeu_si128(reinterpret_cast<__m128i*>(y + r * y_stride),
-                           r % 2 ? _mm256_extracti128_si256(two, 1) : _mm256_castsi256_si128(two));
-        }
-      }
+      for (int r = 0; r < kRows && first + r < rows; ++r)
+        store_row<2 * vectors - half>(bytes, r, y + r * y_stride);
     }
+  }
+
+  // Row r of `bytes`: so many eights of channels.
+  template <int eights>
+  [[gnu::always_inline]] static inline void store_row(Vector bytes, int r, Act* y) {
+    const __m256i two[2] = {_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64(bytes, 1)};
+    if (eights == 4) return store_bytes(y, two[r % 2]);
+    const auto part = [&](int i) {
+      return i % 2 ? _mm256_extracti128_si256(two[i / 2], 1) : _mm256_castsi256_si128(two[i / 2]);
+    };
+    const __m128i low = part(eights == 3 ? 2 * r : r);
+    if (eights == 1) return _mm_storel_epi64(reinterpret_cast<__m128i*>(y), low);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), low);
+    if (eights == 3) _mm_storel_epi64(reinterpret_cast<__m128i*>(y + 16), part(2 * r + 1));
   }
 };
 
 constexpr Kernel kKernels[] = {
     {"gemm_s8_12x32c4_avx512vnni",
-     {12, 32, 4, 16},
+     {12, 32, 4, 8},
      WeightFormat::kDense,
      PairRule::kAny,
      run_dot<Zmm>,

@@ -10,6 +10,7 @@ namespace {
 struct Ymm {
   using Vector = __m256i;
   static constexpr int kLanes = 8, kTile = 6, kNarrowTile = 12;
+  static constexpr bool kHalves = false;  // 128 bits take a multiplier as long as 256
   static Vector load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
   static Vector broadcast(int32_t v) { return _mm256_set1_epi32(v); }
   static Vector dot(Vector acc, Vector x, Vector w) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
@@ -18,7 +19,7 @@ struct Ymm {
   static Limits load_limits(const Clamp& clamp) { return load_byte_clamp(clamp); }
 
   // Four vectors of sums at once: two rows, or four rows of one vector each.
-  template <bool whole, int rows, int vectors>
+  template <bool whole, bool, int rows, int vectors>
   [[gnu::always_inline]] static inline void finish(const Vector (&acc)[rows][vectors],
                                                    const float* multiplier, bool bounded,
                                                    const Limits& limits, Act* y,
