@@ -25,6 +25,12 @@ struct Clamp {
   int32_t zero_point;  // memory domain
 };
 
+// Whether the range is all that a byte can hold, with the zero point 0, as behind a ReLU: packing
+// saturates as clamping would.
+[[maybe_unused]] static inline bool fills_byte(const Clamp& clamp) {
+  return clamp.zero_point == 0 && clamp.lo == 0.0f && clamp.hi == 255.0f;
+}
+
 // Round half to even, for |t| < 2^22: adding 1.5 * 2^23 leaves no fraction bits.
 [[maybe_unused]] static inline int32_t round_half_even(float t) {
   const float shifted = t + 12582912.0f;

@@ -242,12 +242,6 @@ void slide_image(const Args& a) {
 
 // --- the kernels ---------------------------------------------------------------------------------
 
-// Behind a ReLU the output usually takes all values of a byte, and its zero point is 0: packing
-// saturates as clamping would.
-inline bool fills_byte(const Clamp& clamp) {
-  return clamp.zero_point == 0 && clamp.lo == 0.0f && clamp.hi == 255.0f;
-}
-
 template <template <bool> class V, int kStride>
 void run_slide(const Args& a) {
   if (fills_byte(a.epilogue->clamp)) return slide_image<V<true>, kStride>(a);

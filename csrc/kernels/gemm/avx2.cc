@@ -57,8 +57,9 @@ template <int vectors, bool low_couple, bool high_couple>
 // `tiles` times `rows` rows of 8 * vectors channels, the panel's width, to sums [tiles * rows][8 *
 // vectors]. A function of its own, so that the loop over steps has all registers.
 template <int rows, int vectors>
-[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride,
-                                  size_t tiles, __m256i* sums) {
+[[gnu::noinline]] void accumulate(const Panel& panel, Ahead& shared, const Act* a,
+                                  ptrdiff_t a_stride, size_t tiles, __m256i* sums) {
+  Ahead ahead = shared;
   const __m256i ones = _mm256_set1_epi16(1);
   ptrdiff_t row[rows];  // of which GCC must not know that they are multiples: it would add them up,
                         // step by step
@@ -73,14 +74,11 @@ template <int rows, int vectors>
     }
     const __m256i* w = reinterpret_cast<const __m256i*>(panel.weights);
     const int32_t* offset = panel.offsets;
-    const __m256i* next = w + panel.steps * vectors;  // about where the next panel starts
     // Twos of steps, which one of these adds per row to its accumulators.
     const auto add_twos = [&](uint32_t twos, auto add) {
       for (; twos > 0; --twos, offset += 2, w += 2 * vectors) {
         const Act *at = a + offset[0], *at2 = a + offset[1];
-        prefetch(next);
-        prefetch(next + vectors);
-        next += 2 * vectors;
+        ahead.fetch(2);
         const TwoSteps<vectors> weights{w};
         for (int r = 0; r < rows; ++r) {
           add(broadcast4(at + row[r]), broadcast4(at2 + row[r]), weights, acc[r]);
@@ -95,8 +93,7 @@ template <int rows, int vectors>
     const int32_t* const end = panel.offsets + panel.steps;
     for (; offset != end; ++offset, w += vectors) {
       const Act* at = a + *offset;
-      prefetch(next);
-      next += vectors;
+      ahead.fetch();
       __m256i weights[vectors];
       for (int v = 0; v < vectors; ++v) weights[v] = _mm256_load_si256(w + v);
       for (int r = 0; r < rows; ++r) {
@@ -111,6 +108,7 @@ template <int rows, int vectors>
       for (int v = 0; v < vectors; ++v) _mm256_store_si256(sums + r * vectors + v, acc[r][v]);
     }
   }
+  shared = ahead;
 }
 
 // The same for a panel of `twos` couples and a single step behind them, without loops, which take a
@@ -157,12 +155,12 @@ template <int rows, int vectors, int twos>
 
 struct Pairs {
   template <int rows, int vectors>
-  static void tiles(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t count,
-                    __m256i* sums) {
+  static void tiles(const Panel& panel, Ahead& ahead, const Act* a, ptrdiff_t a_stride,
+                    size_t count, __m256i* sums) {
     if (panel.steps == 7 && panel.couples.all == 3) {  // a first layer, 3x3x3
       return accumulate_short<rows, vectors, 3>(panel, a, a_stride, count, sums);
     }
-    accumulate<rows, vectors>(panel, a, a_stride, count, sums);
+    accumulate<rows, vectors>(panel, ahead, a, a_stride, count, sums);
   }
 };
 
@@ -171,9 +169,9 @@ struct Words {
   static constexpr int kLanes = 8;
 
   template <int rows, int vectors>
-  static void tiles(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t count,
-                    __m256i* sums) {
-    accumulate_words<Words, rows, vectors>(panel, a, a_stride, count, sums);
+  static void tiles(const Panel& panel, Ahead& ahead, const Act* a, ptrdiff_t a_stride,
+                    size_t count, __m256i* sums) {
+    accumulate_words<Words, rows, vectors>(panel, ahead, a, a_stride, count, sums);
   }
 
   static inline Vector load(const void* p) {
@@ -181,7 +179,6 @@ struct Words {
   }
   static inline void store(Vector* p, Vector v) { _mm256_store_si256(p, v); }
   static inline Vector broadcast4(const Act* a) { return gemm::broadcast4(a); }
-  static inline void prefetch(const void* p) { gemm::prefetch(static_cast<const __m256i*>(p)); }
   // The empty statement keeps each sum beside its product: GCC 12 otherwise computes all products
   // first, which takes a third longer.
   static inline void multiply_add(Vector& acc, Vector x, Vector w) {
@@ -197,10 +194,10 @@ struct Words {
 
 // Any number of rows, in tiles of `rows` and smaller ones for the rest.
 template <class Tiles, int rows, int vectors>
-void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m,
+void accumulate_rows(const Panel& panel, Ahead& ahead, const Act* a, ptrdiff_t a_stride, size_t m,
                      __m256i* sums) {
   const auto run = [&](auto tile, size_t tiles, size_t height) {
-    tile(panel, a, a_stride, tiles, sums);
+    tile(panel, ahead, a, a_stride, tiles, sums);
     a += static_cast<ptrdiff_t>(tiles * height) * a_stride;
     sums += tiles * height * vectors;
   };
@@ -214,10 +211,10 @@ void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_
 
 template <class Tiles>
 struct Panels {
-  static void accumulate_any(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m,
-                             __m256i* sums) {
-    panel.width == 16 ? accumulate_rows<Tiles, 4, 2>(panel, a, a_stride, m, sums)
-                      : accumulate_rows<Tiles, 8, 1>(panel, a, a_stride, m, sums);
+  static void accumulate_any(const Panel& panel, Ahead& ahead, const Act* a, ptrdiff_t a_stride,
+                             size_t m, __m256i* sums) {
+    panel.width == 16 ? accumulate_rows<Tiles, 4, 2>(panel, ahead, a, a_stride, m, sums)
+                      : accumulate_rows<Tiles, 8, 1>(panel, ahead, a, a_stride, m, sums);
   }
 };
 
@@ -243,7 +240,7 @@ template <int vectors>
 // Panels panel[0], panel[apart], ... to sums [kStreams][16].
 [[gnu::noinline]] void accumulate_streams(const Panel* panel, size_t apart, const Act* a,
                                           __m256i* sums) {
-  constexpr int kAhead = 64;  // steps: a page
+  constexpr uint32_t kAhead = 64;  // steps: a page
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i acc[kStreams][2];
   const __m256i* w[kStreams];
@@ -260,7 +257,7 @@ template <int vectors>
   for (uint32_t step = 0; step < steps; ++step) {
     for (size_t s = 0; s < kStreams; ++s) {
       const __m256i x = broadcast4(a + offsets[s][step]);
-      prefetch(w[s] + 2 * (step + kAhead));
+      _mm_prefetch(reinterpret_cast<const char*>(w[s] + 2 * (step + kAhead)), _MM_HINT_T1);
       for (int v = 0; v < 2; ++v) {
         const __m256i pairs = _mm256_maddubs_epi16(x, _mm256_load_si256(w[s] + 2 * step + v));
         acc[s][v] = _mm256_add_epi32(acc[s][v], _mm256_madd_epi16(pairs, ones));
@@ -302,8 +299,9 @@ void run_row(const Args& args) {
   }
   for (size_t p = apart * kStreams; p < args.panels; ++p) {
     const Panel& panel = args.panel[p];
-    panel.width == 16 ? accumulate<1, 2>(panel, args.a, 0, 1, sums)
-                      : accumulate<1, 1>(panel, args.a, 0, 1, sums);
+    Ahead ahead(panel, 1, 1);
+    panel.width == 16 ? accumulate<1, 2>(panel, ahead, args.a, 0, 1, sums)
+                      : accumulate<1, 1>(panel, ahead, args.a, 0, 1, sums);
     requantize_panel(panel, clamp, sums, args.y + 16 * p);
   }
   const size_t n = 16 * (args.panels - 1) + last.n;

@@ -13,7 +13,7 @@
 
 #include <smmintrin.h>
 
-#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/ahead.h"
 #include "kernels/gemm/words.inc"
 
 namespace lightkern::gemm {
@@ -50,8 +50,9 @@ template <int vectors, bool low_couple, bool high_couple>
 // `tiles` times `rows` rows of 4 * vectors channels, the panel's width, to sums [tiles * rows][4 *
 // vectors]. A function of its own, so that the loop over steps has all registers.
 template <int rows, int vectors>
-[[gnu::noinline]] void accumulate(const Panel& panel, const Act* a, ptrdiff_t a_stride,
-                                  size_t tiles, __m128i* sums) {
+[[gnu::noinline]] void accumulate(const Panel& panel, Ahead& shared, const Act* a,
+                                  ptrdiff_t a_stride, size_t tiles, __m128i* sums) {
+  Ahead ahead = shared;
   const __m128i ones = _mm_set1_epi16(1);
   for (; tiles > 0; --tiles, a += rows * a_stride, sums += rows * vectors) {
     __m128i acc[rows][vectors];
@@ -65,6 +66,7 @@ template <int rows, int vectors>
     const auto add_twos = [&](uint32_t twos, auto add) {
       for (; twos > 0; --twos, offset += 2, w += 2 * vectors) {
         const Act *at = a + offset[0], *at2 = a + offset[1];
+        ahead.fetch(2);
         for (int r = 0; r < rows; ++r) {
           add(broadcast4(at + r * a_stride), broadcast4(at2 + r * a_stride), w, acc[r]);
         }
@@ -78,6 +80,7 @@ template <int rows, int vectors>
     const int32_t* const end = panel.offsets + panel.steps;
     for (; offset != end; ++offset, w += vectors) {
       const Act* at = a + *offset;
+      ahead.fetch();
       __m128i weights[vectors];
       for (int v = 0; v < vectors; ++v) weights[v] = _mm_load_si128(w + v);
       for (int r = 0; r < rows; ++r) {
@@ -92,13 +95,14 @@ template <int rows, int vectors>
       for (int v = 0; v < vectors; ++v) _mm_store_si128(sums + r * vectors + v, acc[r][v]);
     }
   }
+  shared = ahead;
 }
 
 struct Pairs {
   template <int rows, int vectors>
-  static void tiles(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t count,
-                    __m128i* sums) {
-    accumulate<rows, vectors>(panel, a, a_stride, count, sums);
+  static void tiles(const Panel& panel, Ahead& ahead, const Act* a, ptrdiff_t a_stride,
+                    size_t count, __m128i* sums) {
+    accumulate<rows, vectors>(panel, ahead, a, a_stride, count, sums);
   }
 };
 
@@ -107,9 +111,9 @@ struct Words {
   static constexpr int kLanes = 4;
 
   template <int rows, int vectors>
-  static void tiles(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t count,
-                    __m128i* sums) {
-    accumulate_words<Words, rows, vectors>(panel, a, a_stride, count, sums);
+  static void tiles(const Panel& panel, Ahead& ahead, const Act* a, ptrdiff_t a_stride,
+                    size_t count, __m128i* sums) {
+    accumulate_words<Words, rows, vectors>(panel, ahead, a, a_stride, count, sums);
   }
 
   static inline Vector load(const void* p) {
@@ -117,7 +121,6 @@ struct Words {
   }
   static inline void store(Vector* p, Vector v) { _mm_store_si128(p, v); }
   static inline Vector broadcast4(const Act* a) { return gemm::broadcast4(a); }
-  static inline void prefetch(const void*) {}
   static inline void multiply_add(Vector& acc, Vector x, Vector w) {
     __m128i product = _mm_madd_epi16(x, w);
     __asm__("" : "+x"(product));  // avx2.cc says why
@@ -131,19 +134,19 @@ struct Words {
 
 // Any number of rows, in tiles of 4 and one smaller for the rest.
 template <class Tiles, int vectors>
-void accumulate_rows(const Panel& panel, const Act* a, ptrdiff_t a_stride, size_t m,
+void accumulate_rows(const Panel& panel, Ahead& ahead, const Act* a, ptrdiff_t a_stride, size_t m,
                      __m128i* sums) {
   const size_t tiles = m / 4, done = tiles * 4;
-  if (tiles > 0) Tiles::template tiles<4, vectors>(panel, a, a_stride, tiles, sums);
+  if (tiles > 0) Tiles::template tiles<4, vectors>(panel, ahead, a, a_stride, tiles, sums);
   a += static_cast<ptrdiff_t>(done) * a_stride;
   sums += done * vectors;
   switch (m - done) {
     case 3:
-      return Tiles::template tiles<3, vectors>(panel, a, a_stride, 1, sums);
+      return Tiles::template tiles<3, vectors>(panel, ahead, a, a_stride, 1, sums);
     case 2:
-      return Tiles::template tiles<2, vectors>(panel, a, a_stride, 1, sums);
+      return Tiles::template tiles<2, vectors>(panel, ahead, a, a_stride, 1, sums);
     case 1:
-      return Tiles::template tiles<1, vectors>(panel, a, a_stride, 1, sums);
+      return Tiles::template tiles<1, vectors>(panel, ahead, a, a_stride, 1, sums);
   }
 }
 
@@ -192,14 +195,15 @@ template <class Tiles>
 void run(const Args& args) {
   const Panel& panel = *args.panel;
   const Epilogue& e = *args.epilogue;
+  Ahead ahead(panel, args.m, 4);
   alignas(16) __m128i sums[kChunk * 2];
   alignas(16) Act bytes[kChunk * 8];
   for (size_t first = 0; first < args.m; first += kChunk) {
     const size_t m = args.m - first < kChunk ? args.m - first : kChunk;
     const ptrdiff_t row = static_cast<ptrdiff_t>(first);
     const Act* a = args.a + row * args.a_stride;
-    panel.width == 8 ? accumulate_rows<Tiles, 2>(panel, a, args.a_stride, m, sums)
-                     : accumulate_rows<Tiles, 1>(panel, a, args.a_stride, m, sums);
+    panel.width == 8 ? accumulate_rows<Tiles, 2>(panel, ahead, a, args.a_stride, m, sums)
+                     : accumulate_rows<Tiles, 1>(panel, ahead, a, args.a_stride, m, sums);
     requantize_rows(panel, e.clamp, sums, m, bytes);
     if (e.table) apply_table(bytes, m * panel.width, e.table, e.fit);
     if (args.residual) add_rows(args, args.residual + row * e.residual_stride, m, bytes);

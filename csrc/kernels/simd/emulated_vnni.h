@@ -4,15 +4,7 @@
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <immintrin.h>
-#include <simde/x86/avx512/blend.h>
-#include <simde/x86/avx512/cast.h>
-#include <simde/x86/avx512/dpbusd.h>
-#include <simde/x86/avx512/load.h>
-#include <simde/x86/avx512/loadu.h>
-#include <simde/x86/avx512/mov_mask.h>
-#include <simde/x86/avx512/permutex2var.h>
-#include <simde/x86/avx512/set1.h>
-#include <simde/x86/avx512/store.h>
+#include <simde/x86/avx512.h>
 
 // AVX-VNNI's name of the same function.
 #define _mm256_dpbusd_avx_epi32(acc, x, w) simde_mm256_dpbusd_epi32(acc, x, w)
