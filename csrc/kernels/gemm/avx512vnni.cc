@@ -4,6 +4,7 @@
 // issues 24 vpdpbusd and 14 loads; 24 accumulators, 2 registers of weights and a row leave 5 of 32
 // registers free. To turn 4 registers of sums into bytes takes 20 operations more.
 #include "kernels/gemm/dot.inc"
+#include "kernels/simd/x86.h"
 
 namespace lightkern::gemm {
 namespace {
@@ -36,8 +37,7 @@ struct Zmm {
   // Four vectors of sums at once: two rows, or four rows of one vector each.
   template <bool whole, bool half, int rows, int vectors>
   [[gnu::always_inline]] static inline void finish(const Vector (&acc)[rows][vectors],
-                                                   const float* multiplier, bool bounded,
-                                                   const Limits& limits, Act* y,
+                                                   const Panel& panel, const Limits& limits, Act* y,
                                                    ptrdiff_t y_stride) {
     // Within each 128 bits, packing leaves four bytes of each vector.
     const Vector in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -47,10 +47,11 @@ struct Zmm {
       __m512 t[4];
       for (int i = 0; i < 4; ++i) {
         const int r = first + i / vectors < rows ? first + i / vectors : first, v = i % vectors;
-        const __m512 m = _mm512_castsi512_ps(load_part<Zmm, 2 * vectors - half>(multiplier, v));
+        const __m512 m =
+            _mm512_castsi512_ps(load_part<Zmm, 2 * vectors - half>(panel.multiplier, v));
         t[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), m);
       }
-      if (!whole && !bounded) {
+      if (!whole && !panel.bounded) {
         for (__m512& v : t) v = _mm512_min_ps(v, limits.hi);
       }
       const auto words = [&](__m512 a, __m512 b) {
@@ -61,22 +62,64 @@ struct Zmm {
       if (!whole) bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, limits.lo8), limits.hi8);
       bytes = _mm512_permutexvar_epi32(in_order, bytes);
       for (int r = 0; r < kRows && first + r < rows; ++r)
-        store_row<2 * vectors - half>(bytes, r, y + r * y_stride);
+        store_row<vectors, whole>(bytes, r, mask_of(panel), y + r * y_stride);
     }
   }
 
-  // Row r of `bytes`: so many eights of channels.
-  template <int eights>
-  [[gnu::always_inline]] static inline void store_row(Vector bytes, int r, Act* y) {
+  static __mmask32 mask_of(const Panel& panel) {
+    return static_cast<__mmask32>((uint64_t{1} << panel.n) - 1);
+  }
+
+  // Row r of `bytes`: all 16 or 32 of it, or those of a mask. Masks cost 3 to 5 % of a layer with
+  // few inputs.
+  template <int vectors, bool all>
+  [[gnu::always_inline]] static inline void store_row(Vector bytes, int r, __mmask32 mask, Act* y) {
     const __m256i two[2] = {_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64(bytes, 1)};
-    if (eights == 4) return store_bytes(y, two[r % 2]);
-    const auto part = [&](int i) {
-      return i % 2 ? _mm256_extracti128_si256(two[i / 2], 1) : _mm256_castsi256_si128(two[i / 2]);
+    if (vectors == 2) {
+      const __m256i row = two[r % 2];
+      all ? store_bytes(y, row) : _mm256_mask_storeu_epi8(y, mask, row);
+    } else {
+      const __m256i pair = two[r / 2];
+      const __m128i row = r % 2 ? _mm256_extracti128_si256(pair, 1) : _mm256_castsi256_si128(pair);
+      all ? store16(y, row) : _mm_mask_storeu_epi8(y, static_cast<__mmask16>(mask), row);
+    }
+  }
+
+  static constexpr bool kAnyWidth = true;
+  // 32 bytes at once: a row, or two of 16.
+  template <int pitch>
+  static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec& table, Act* bytes,
+                        size_t m, const Act* residual, Act* y, ptrdiff_t y_stride) {
+    constexpr size_t kRows = 32 / pitch;
+    const __mmask32 mask = mask_of(panel);
+    const auto walk = [&](auto compute) {
+      for (size_t i = 0; i < m; i += kRows, y += kRows * y_stride) {
+        const bool both = i + 1 < m;
+        const __m256i v = compute(load_bytes(bytes + i * pitch), both);
+        const __m512i all = _mm512_castsi256_si512(v);
+        store_row<pitch / 16, false>(all, 0, mask, y);
+        if (kRows == 2 && both) store_row<1, false>(all, 1, mask, y + y_stride);
+        if (residual) residual += kRows * e.residual_stride;
+      }
     };
-    const __m128i low = part(eights == 3 ? 2 * r : r);
-    if (eights == 1) return _mm_storel_epi64(reinterpret_cast<__m128i*>(y), low);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), low);
-    if (eights == 3) _mm_storel_epi64(reinterpret_cast<__m128i*>(y + 16), part(2 * r + 1));
+    const AddVec add = load_add(e.add);
+    const auto added = [&](__m256i v, bool both) {
+      __m256i other;
+      if (kRows == 1) {
+        other = _mm256_maskz_loadu_epi8(mask, residual);
+      } else {
+        const auto row = [&](const Act* at) {
+          return _mm_maskz_loadu_epi8(static_cast<__mmask16>(mask), at);
+        };
+        other = _mm256_inserti128_si256(_mm256_castsi128_si256(row(residual)),
+                                        row(residual + (both ? e.residual_stride : 0)), 1);
+      }
+      return add_bytes(v, other, add);
+    };
+    if (e.table && residual)
+      return walk([&](__m256i v, bool both) { return added(lookup(v, table), both); });
+    if (e.table) return walk([&](__m256i v, bool) { return lookup(v, table); });
+    walk(added);
   }
 };
 

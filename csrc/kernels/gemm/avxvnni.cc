@@ -21,8 +21,7 @@ struct Ymm {
   // Four vectors of sums at once: two rows, or four rows of one vector each.
   template <bool whole, bool, int rows, int vectors>
   [[gnu::always_inline]] static inline void finish(const Vector (&acc)[rows][vectors],
-                                                   const float* multiplier, bool bounded,
-                                                   const Limits& limits, Act* y,
+                                                   const Panel& panel, const Limits& limits, Act* y,
                                                    ptrdiff_t y_stride) {
     const Vector in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     constexpr int kRows = 4 / vectors;
@@ -31,9 +30,9 @@ struct Ymm {
       Vector t[4];
       for (int i = 0; i < 4; ++i) {
         const int r = first + i / vectors < rows ? first + i / vectors : first;
-        const __m256 m = _mm256_loadu_ps(multiplier + i % vectors * kLanes);
-        t[i] = whole || bounded ? scale_round_proved(acc[r][i % vectors], m)
-                                : scale_round(acc[r][i % vectors], m, limits);
+        const __m256 m = _mm256_loadu_ps(panel.multiplier + i % vectors * kLanes);
+        t[i] = whole || panel.bounded ? scale_round_proved(acc[r][i % vectors], m)
+                                      : scale_round(acc[r][i % vectors], m, limits);
       }
       Vector bytes =
           whole
@@ -51,6 +50,14 @@ struct Ymm {
         }
       }
     }
+  }
+
+  static constexpr bool kAnyWidth = false;
+  template <int pitch>
+  static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec& table, Act* bytes,
+                        size_t m, const Act* residual, Act* y, ptrdiff_t y_stride) {
+    alignas(32) Act other[kBuffered * pitch];
+    finish_rows<pitch>(panel, e, table, bytes, other, m, residual, y, y_stride);
   }
 };
 
