@@ -4,10 +4,46 @@
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <immintrin.h>
+#include <simde/x86/avx512/adds.h>
+#include <simde/x86/avx512/cvt.h>
 #include <simde/x86/avx512/dpbusd.h>
 #include <simde/x86/avx512/load.h>
+#include <simde/x86/avx512/loadu.h>
+#include <simde/x86/avx512/max.h>
+#include <simde/x86/avx512/min.h>
+#include <simde/x86/avx512/mul.h>
+#include <simde/x86/avx512/packs.h>
+#include <simde/x86/avx512/packus.h>
 #include <simde/x86/avx512/set1.h>
 #include <simde/x86/avx512/store.h>
+#include <simde/x86/avx512/unpackhi.h>
+#include <simde/x86/avx512/unpacklo.h>
 
-// AVX-VNNI's name of the same function.
+#include <cstdint>
+
+// AVX-VNNI's names of the same functions.
+#define _mm_dpbusd_avx_epi32(acc, x, w) simde_mm_dpbusd_epi32(acc, x, w)
 #define _mm256_dpbusd_avx_epi32(acc, x, w) simde_mm256_dpbusd_epi32(acc, x, w)
+
+// Masked loads and stores of bytes, which SIMDe lacks. As on the CPU, no other byte is touched.
+template <class Vector, class Mask>
+static inline Vector emulated_load_bytes(Mask mask, const void* from) {
+  uint8_t bytes[sizeof(Vector)];
+  for (unsigned i = 0; i < sizeof(Vector); ++i)
+    bytes[i] = mask >> i & 1 ? static_cast<const uint8_t*>(from)[i] : 0;
+  Vector v;
+  __builtin_memcpy(&v, bytes, sizeof(v));
+  return v;
+}
+template <class Vector, class Mask>
+static inline void emulated_store_bytes(void* to, Mask mask, Vector v) {
+  for (unsigned i = 0; i < sizeof(Vector); ++i) {
+    if (mask >> i & 1) static_cast<uint8_t*>(to)[i] = reinterpret_cast<const uint8_t*>(&v)[i];
+  }
+}
+#define _mm_maskz_loadu_epi8(mask, p) emulated_load_bytes<__m128i>(mask, p)
+#define _mm256_maskz_loadu_epi8(mask, p) emulated_load_bytes<__m256i>(mask, p)
+#define _mm512_maskz_loadu_epi8(mask, p) emulated_load_bytes<__m512i>(mask, p)
+#define _mm_mask_storeu_epi8(p, mask, v) emulated_store_bytes(p, mask, v)
+#define _mm256_mask_storeu_epi8(p, mask, v) emulated_store_bytes(p, mask, v)
+#define _mm512_mask_storeu_epi8(p, mask, v) emulated_store_bytes(p, mask, v)
