@@ -12,7 +12,6 @@ namespace {
 
 #undef MM
 #define MM(name) _mm_##name
-template <bool kWholeByte>
 struct Lanes16 {
   using Ints = __m128i;
   using Floats = __m128;
@@ -29,12 +28,11 @@ struct Lanes16 {
 
 #undef MM
 #define MM(name) _mm256_##name
-template <bool kWholeByte>
 struct Lanes32 {
   using Ints = __m256i;
   using Floats = __m256;
   using Mask = __mmask32;
-  using Half = Lanes16<kWholeByte>;
+  using Half = Lanes16;
 #include "kernels/dwconv/quad_vector.inc"
   static inline Ints dot(Ints acc, Ints x, Ints w) { return _mm256_dpbusd_epi32(acc, x, w); }
   static inline Ints load(const Act* p) { return load_bytes(p); }
@@ -44,12 +42,11 @@ struct Lanes32 {
 
 #undef MM
 #define MM(name) _mm512_##name
-template <bool kWholeByte>
 struct Lanes64 {
   using Ints = __m512i;
   using Floats = __m512;
   using Mask = __mmask64;
-  using Half = Lanes32<kWholeByte>;
+  using Half = Lanes32;
 #include "kernels/dwconv/quad_vector.inc"
   static inline Ints dot(Ints acc, Ints x, Ints w) { return _mm512_dpbusd_epi32(acc, x, w); }
   static inline Ints load(const Act* p) { return _mm512_loadu_si512(p); }
@@ -65,12 +62,14 @@ struct Masked : Lanes {
   using Half = Masked<typename Lanes::Half>;
   static constexpr bool kKeepsWeights = true;  // in 32 registers
   static constexpr bool kTails = true;
+  const typename Lanes::Limits& limits;
   Mask valid;
+  bool whole_byte;
 
-  Masked(const Clamp& clamp, int channels)
-      : valid(static_cast<Mask>(~uint64_t{0} >> (64 - channels))) {
-    this->set_limits(clamp);
-  }
+  Masked(const typename Lanes::Limits& l, int channels)
+      : limits(l),
+        valid(static_cast<Mask>(~uint64_t{0} >> (64 - channels))),
+        whole_byte(l.whole_byte) {}
   template <bool kTail>
   inline Ints load_pixel(const Act* p) const {
     return kTail ? Lanes::load(p, valid) : Lanes::load(p);
@@ -79,12 +78,11 @@ struct Masked : Lanes {
   inline void store_pixel(const Ints* t, Act* y) const {
     constexpr uint64_t kHalf = kHigh ? 0xff00ff00ff00ff00 : 0x00ff00ff00ff00ff;
     const Mask mask = kParts == 4 ? valid : static_cast<Mask>(valid & kHalf);
-    Lanes::store(y, this->template to_bytes<kParts>(t), mask);
+    Lanes::store(y, Lanes::template to_bytes<kParts>(t, limits, whole_byte), mask);
   }
 };
 
-template <bool kWholeByte>
-using Zmm = Masked<Lanes64<kWholeByte>>;
+using Zmm = Masked<Lanes64>;
 
 constexpr Kernel kKernels[] = {
     quad_kernel<Zmm, 3, 1>("dwconv_s8_3x3s1_1x1_avx512vnni"),

@@ -8,50 +8,62 @@ namespace {
 
 #undef MM
 #define MM(name) _mm_##name
-template <bool kWholeByte>
 struct Xmm {
   using Ints = __m128i;
   using Floats = __m128;
   using Half = Xmm;  // none
   static constexpr bool kKeepsWeights = false, kTails = true;
 #include "kernels/dwconv/quad_vector.inc"
+  const Limits& limits;
   int channels;
 
-  Xmm(const Clamp& clamp, int n) : channels(n) { set_limits(clamp); }
+  Xmm(const Limits& l, int n) : limits(l), channels(n) {}
   static inline Ints dot(Ints acc, Ints x, Ints w) { return _mm_dpbusd_avx_epi32(acc, x, w); }
 
   template <bool kTail>
   inline Ints load_pixel(const Act* p) const {
     if (!kTail) return load16(p);
-    if (channels == 8) return load_half(p);
-    Act bytes[16] = {};
-    std::memcpy(bytes, p, static_cast<size_t>(channels));
-    return load16(bytes);
+    // In two halves; one that is not whole is read together with the channels before it.
+    const int first = channels < 8 ? channels - 8 : 0, second = channels < 8 ? 0 : channels - 8;
+    const auto half = [](const Act* from, int missing) {
+      return _mm_srl_epi64(load_half(from), _mm_cvtsi32_si128(8 * missing));
+    };
+    return _mm_unpacklo_epi64(half(p + first, -first), half(p + second, 8 - second));
   }
   template <int kParts, bool kHigh, bool kTail>
   inline void store_pixel(const Ints* t, Act* y) const {
-    const Ints bytes = to_bytes<kParts>(t);
+    const Ints bytes = to_bytes<kParts>(t, limits, limits.whole_byte);
     constexpr int kFirst = kHigh ? 8 : 0;
     if (!kTail && kParts == 4) return store16(y, bytes);
+    const __m128i high = _mm_unpackhi_epi64(bytes, bytes);
     const int left = channels - kFirst;
-    if (kParts == 2 && (!kTail || left >= 8)) return store_half(y + kFirst, bytes);
-    Act copy[16];
-    store16(copy, bytes);
-    std::memcpy(y + kFirst, copy, static_cast<size_t>(left));
+    if (kParts == 2)
+      return kTail ? store_first(y + kFirst, bytes, left) : store_half(y + kFirst, bytes);
+    store_first(y, bytes, left);
+    if (left > 8) store_first(y + 8, high, left - 8);
+  }
+  // The first n of the low 8 bytes, or all.
+  static inline void store_first(Act* y, __m128i v, int n) {
+    if (n == 1) {
+      *y = static_cast<Act>(_mm_cvtsi128_si32(v));
+    } else {
+      store_narrow(y, v, static_cast<size_t>(smaller(n, 8)));
+    }
   }
 };
 
 #undef MM
 #define MM(name) _mm256_##name
-template <bool kWholeByte>
 struct Ymm {
   using Ints = __m256i;
   using Floats = __m256;
-  using Half = Xmm<kWholeByte>;
+  using Half = Xmm;
   static constexpr bool kKeepsWeights = false, kTails = false;
 #include "kernels/dwconv/quad_vector.inc"
 
-  Ymm(const Clamp& clamp, int) { set_limits(clamp); }
+  const Limits& limits;
+
+  Ymm(const Limits& l, int) : limits(l) {}
   static inline Ints dot(Ints acc, Ints x, Ints w) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
 
   template <bool>
@@ -60,7 +72,7 @@ struct Ymm {
   }
   template <int kParts, bool kHigh, bool>
   inline void store_pixel(const Ints* t, Act* y) const {
-    const Ints bytes = to_bytes<kParts>(t);
+    const Ints bytes = to_bytes<kParts>(t, limits, limits.whole_byte);
     if (kParts == 4) return store_bytes(y, bytes);
     constexpr int kFirst = kHigh ? 8 : 0;
     store_half(y + kFirst, _mm256_castsi256_si128(bytes));
