@@ -1,16 +1,94 @@
-// Dot products down the columns, eight channels per register: quads.inc says how.
+// Dot products over bytes interleaved in registers, 64 channels at a time: quads.inc says how. The
+// last channels of a tensor are masked; masked loads are slower on Zen 4, masked stores are not.
 #include "kernels/dwconv/quads.inc"
+
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 means the undefined vector in its own header.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 namespace lightkern::dwconv {
 namespace {
 
-inline __m256i dot(__m256i acc, __m256i x, __m256i w) { return _mm256_dpbusd_epi32(acc, x, w); }
+#undef MM
+#define MM(name) _mm_##name
+struct Lanes16 {
+  using Ints = __m128i;
+  using Floats = __m128;
+  using Mask = __mmask16;
+  using Half = Lanes16;  // none
+#include "kernels/dwconv/quad_vector.inc"
+  static inline Ints dot(Ints acc, Ints x, Ints w) { return _mm_dpbusd_epi32(acc, x, w); }
+  static inline Ints load(const Act* p) {
+    return _mm_loadu_si128(reinterpret_cast<const Ints*>(p));
+  }
+  static inline Ints load(const Act* p, Mask valid) { return _mm_maskz_loadu_epi8(valid, p); }
+  static inline void store(Act* y, Ints v, Mask valid) { _mm_mask_storeu_epi8(y, valid, v); }
+};
+
+#undef MM
+#define MM(name) _mm256_##name
+struct Lanes32 {
+  using Ints = __m256i;
+  using Floats = __m256;
+  using Mask = __mmask32;
+  using Half = Lanes16;
+#include "kernels/dwconv/quad_vector.inc"
+  static inline Ints dot(Ints acc, Ints x, Ints w) { return _mm256_dpbusd_epi32(acc, x, w); }
+  static inline Ints load(const Act* p) { return load_bytes(p); }
+  static inline Ints load(const Act* p, Mask valid) { return _mm256_maskz_loadu_epi8(valid, p); }
+  static inline void store(Act* y, Ints v, Mask valid) { _mm256_mask_storeu_epi8(y, valid, v); }
+};
+
+#undef MM
+#define MM(name) _mm512_##name
+struct Lanes64 {
+  using Ints = __m512i;
+  using Floats = __m512;
+  using Mask = __mmask64;
+  using Half = Lanes32;
+#include "kernels/dwconv/quad_vector.inc"
+  static inline Ints dot(Ints acc, Ints x, Ints w) { return _mm512_dpbusd_epi32(acc, x, w); }
+  static inline Ints load(const Act* p) { return _mm512_loadu_si512(p); }
+  static inline Ints load(const Act* p, Mask valid) { return _mm512_maskz_loadu_epi8(valid, p); }
+  static inline void store(Act* y, Ints v, Mask valid) { _mm512_mask_storeu_epi8(y, valid, v); }
+};
+
+// The first so many channels.
+template <class Lanes>
+struct Masked : Lanes {
+  using typename Lanes::Ints;
+  using Mask = typename Lanes::Mask;
+  using Half = Masked<typename Lanes::Half>;
+  static constexpr bool kKeepsWeights = true;  // in 32 registers
+  static constexpr bool kTails = true;
+  const typename Lanes::Limits& limits;
+  Mask valid;
+  bool whole_byte;
+
+  Masked(const typename Lanes::Limits& l, int channels)
+      : limits(l),
+        valid(static_cast<Mask>(~uint64_t{0} >> (64 - channels))),
+        whole_byte(l.whole_byte) {}
+  template <bool kTail>
+  inline Ints load_pixel(const Act* p) const {
+    return kTail ? Lanes::load(p, valid) : Lanes::load(p);
+  }
+  template <int kParts, bool kHigh, bool kTail>
+  inline void store_pixel(const Ints* t, Act* y) const {
+    constexpr uint64_t kHalf = kHigh ? 0xff00ff00ff00ff00 : 0x00ff00ff00ff00ff;
+    const Mask mask = kParts == 4 ? valid : static_cast<Mask>(valid & kHalf);
+    Lanes::store(y, Lanes::template to_bytes<kParts>(t, limits, whole_byte), mask);
+  }
+};
+
+using Zmm = Masked<Lanes64>;
 
 constexpr Kernel kKernels[] = {
-    quad_kernel<3, 1>("dwconv_s8_3x3s1_2x2_avx512vnni"),
-    quad_kernel<3, 2>("dwconv_s8_3x3s2_1x2_avx512vnni"),
-    quad_kernel<5, 1>("dwconv_s8_5x5s1_2x2_avx512vnni"),
-    quad_kernel<5, 2>("dwconv_s8_5x5s2_1x2_avx512vnni"),
+    quad_kernel<Zmm, 3, 1>("dwconv_s8_3x3s1_1x1_avx512vnni"),
+    quad_kernel<Zmm, 3, 2>("dwconv_s8_3x3s2_1x1_avx512vnni"),
+    quad_kernel<Zmm, 5, 1>("dwconv_s8_5x5s1_1x1_avx512vnni"),
+    quad_kernel<Zmm, 5, 2>("dwconv_s8_5x5s2_1x1_avx512vnni"),
 };
 
 }  // namespace

@@ -100,4 +100,29 @@ size_t row_quad_block_bytes(const Geometry&, int block, int sets);
 size_t row_quad_bytes(const Geometry&, int block, int sets);  // of all blocks
 void pack_row_quads(const Geometry&, const Weights&, int block, int lanes, int sets, void* packed);
 
+// --- pack.cc: weights for dot products over bytes in registers -----------------------------------
+//
+// Tiles of `most` channels, the last one of the least `most` / 2^n >= 16 that holds what is left;
+// without `tails`, only tiles of 16 may be wider than what is left, and several may follow. A tile
+// has four parts: of each 16 channels part p has 4 p to 4 p + 3. Packed per tile and part,
+// without gaps: effective bias int32, multiplier float, weights int8 [quad_dots][channels][4].
+// Of 3x3, a dot product is a column of the window, {w0, w1, w2, 0}. Of 5x5 (any other), the first
+// kw are the upper four rows of a column; the last row r follows in two:
+//   stride 1: {0, 0, 0, r4} {r0, r1, r2, r3}     stride 2: {r1, r2, r3, r4} {0, r0, 0, 0}
+constexpr int quad_dots(int taps) { return taps == 3 ? 3 : taps + 2; }
+constexpr int quad_vectors(int taps) { return 2 + quad_dots(taps); }  // of a part, with its header
+
+// Channels of the tile that begins so many channels before the last.
+constexpr int quad_tile(int left, int most, bool tails) {
+  while (most > 16 && (tails ? most / 2 >= left : most > left)) most /= 2;
+  return most;
+}
+
+// Where a tile begins, and the bytes of all.
+constexpr size_t quad_bytes_before(int taps, int channel) {
+  return static_cast<size_t>(channel * quad_vectors(taps)) * 4;
+}
+size_t quad_bytes(const Geometry&, int most, bool tails);
+void pack_quads(const Geometry&, const Weights&, int most, bool tails, void* packed);
+
 }  // namespace lightkern::dwconv

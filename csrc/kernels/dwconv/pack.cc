@@ -151,4 +151,53 @@ void pack_row_quads(const Geometry& g, const Weights& from, int block, int lanes
   }
 }
 
+namespace {
+
+// Four weights of a dot product.
+struct Quad {
+  int8_t w[4];
+};
+
+Quad quad_at(const Geometry& g, const Weights& from, int c, int dot) {
+  const auto tap = [&](int i, int j) { return static_cast<int8_t>(weight_at(g, from, c, i, j)); };
+  if (dot < g.kw) return {{tap(0, dot), tap(1, dot), tap(2, dot), tap(3, dot)}};
+  const auto w = [&](int j) { return tap(g.kh - 1, j); };
+  Quad quad{};
+  if (g.sw == 1 && dot == g.kw) quad = {{0, 0, 0, w(4)}};
+  if (g.sw == 1 && dot != g.kw) quad = {{w(0), w(1), w(2), w(3)}};
+  if (g.sw == 2 && dot == g.kw) quad = {{w(1), w(2), w(3), w(4)}};
+  if (g.sw == 2 && dot != g.kw) quad = {{0, w(0), 0, 0}};
+  return quad;
+}
+
+}  // namespace
+
+size_t quad_bytes(const Geometry& g, int most, bool tails) {
+  int end = 0;
+  while (end < g.c) end += quad_tile(g.c - end, most, tails);
+  return quad_bytes_before(g.kw, end);
+}
+
+void pack_quads(const Geometry& g, const Weights& from, int most, bool tails, void* packed) {
+  std::byte* to = static_cast<std::byte*>(packed);
+  const auto put = [&to](auto value) {
+    std::memcpy(to, &value, sizeof(value));
+    to += sizeof(value);
+  };
+  int tile;
+  for (int first = 0; first < g.c; first += tile) {
+    tile = quad_tile(g.c - first, most, tails);
+    for (int part = 0; part < 4; ++part) {
+      const auto each = [&](auto put_channel) {
+        for (int i = 0; i < tile / 4; ++i) put_channel(first + i / 4 * 16 + part * 4 + i % 4);
+      };
+      each([&](int c) { put(c < g.c ? effective_bias(g, from, c) : 0); });
+      each([&](int c) { put(c < g.c ? from.multiplier[c] : 0.0f); });
+      for (int dot = 0; dot < quad_dots(g.kw); ++dot) {
+        each([&](int c) { put(quad_at(g, from, c, dot)); });
+      }
+    }
+  }
+}
+
 }  // namespace lightkern::dwconv
