@@ -1,7 +1,7 @@
 // Packing: the chunks of gconv.h, block after block. Element e of a register belongs to input
-// channel e of the block, that is to group e / icg. With one input channel per group, elements 2g
-// and 2g + 1 are columns kx = 2 * step and kx + 1 of group g. What does not exist (groups beyond
-// the last, an odd column) is zero.
+// channel e of the block, that is to group e / icg. Where a lane holds two columns, the channels of
+// a group at kx = 2 * step are followed by those at kx + 1. What does not exist (groups beyond the
+// last, an odd column) is zero.
 #include <algorithm>
 #include <cstring>
 
@@ -17,10 +17,10 @@ bool is_scalar(const Tile& tile) { return tile.elements == 1; }
 // Weight of element e for output index o at (ky, step), or 0 where there is none.
 int8_t weight_at(const Layout& l, const Geometry& g, const Weights& w, int block, int o, int ky,
                  int step, int e) {
-  const bool pairs = l.columns == 2;
-  const int group = block * l.groups_per_block + (pairs ? e / 2 : e / g.icg);
-  const int kx = pairs ? 2 * step + e % 2 : step;
-  const int ic = pairs ? 0 : e % g.icg;
+  const int per_group = g.icg * l.columns;
+  const int group = block * l.groups_per_block + e / per_group;
+  const int kx = l.columns * step + e % per_group / g.icg;
+  const int ic = e % g.icg;
   if (group >= g.groups || kx >= g.kw) return 0;
   const size_t oc = static_cast<size_t>(group * g.ocg + o);
   return w.weight[((oc * static_cast<size_t>(g.kh) + static_cast<size_t>(ky)) *
@@ -28,6 +28,16 @@ int8_t weight_at(const Layout& l, const Geometry& g, const Weights& w, int block
                    static_cast<size_t>(kx)) *
                       static_cast<size_t>(g.icg) +
                   static_cast<size_t>(ic)];
+}
+
+// Where the multiplier of output c of a block's group lies. A square tile holds the sums of one
+// output in a register, groups side by side. Where a group has two lanes, the registers of two
+// outputs become one: per four lanes of both, the even output of two groups, then the odd one.
+int place_multiplier(const Tile& tile, const Layout& l, const Chunk& chunk, int group, int c) {
+  if (!tile.square) return group * chunk.size + c;
+  const int lanes = tile.elements / tile.lane;
+  if (lanes == l.groups_per_block) return c * lanes + group;
+  return c / 2 * lanes + group / 2 * 4 + c % 2 * 2 + group % 2;
 }
 
 // Bias and multipliers of output indices [o, o + chunk.size) of a block's groups.
@@ -45,8 +55,8 @@ void pack_scales(const Tile& tile, const Layout& l, const Geometry& g, const Wei
       const uint32_t bias = static_cast<uint32_t>(w.bias[oc]) -
                             static_cast<uint32_t>(w.x_zero) * static_cast<uint32_t>(sum);
       std::memcpy(packed + (c * lanes + i * per_group) * 4, &bias, 4);
-      std::memcpy(packed + chunk.multiplier + static_cast<size_t>(i * chunk.size + c) * 4,
-                  &w.multiplier[oc], 4);
+      const int place = place_multiplier(tile, l, chunk, i, c);
+      std::memcpy(packed + chunk.multiplier + place * 4, &w.multiplier[oc], 4);
     }
   }
 }
@@ -73,7 +83,7 @@ void pack_weights(const Tile& tile, const Layout& l, const Geometry& g, const We
 Layout make_layout(const Tile& tile, const Geometry& g) {
   Layout l{};
   const int elements = is_scalar(tile) ? g.icg : tile.elements;
-  l.columns = !is_scalar(tile) && g.icg == 1 ? 2 : 1;
+  l.columns = !is_scalar(tile) && 2 * g.icg == tile.lane ? 2 : 1;
   l.groups_per_block = elements / (g.icg * l.columns);
   l.blocks = (g.groups + l.groups_per_block - 1) / std::max(l.groups_per_block, 1);
   l.steps = (g.kw + l.columns - 1) / l.columns;
@@ -90,6 +100,10 @@ Layout make_layout(const Tile& tile, const Geometry& g) {
 
 const char* refuses(const Tile& tile, const Geometry& g, const Weights& w) {
   if (is_scalar(tile)) return nullptr;
+  if (tile.square) {
+    const bool fits = g.icg == g.ocg && (g.icg == 2 || g.icg == 4 || g.icg == 8);
+    return fits ? nullptr : "a group must have 2, 4 or 8 channels, and as many outputs";
+  }
   if (g.icg == 1) {
     if (tile.lane != 2) return "one input channel per group needs lanes of two columns";
     return nullptr;

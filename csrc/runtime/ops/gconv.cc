@@ -37,6 +37,20 @@ gconv::Geometry geometry_of(const ConvWindow& w) {
       w.dh, w.dw, w.top, w.left, w.x_pixel_stride, w.y_pixel_stride};
 }
 
+// Whether the best level has a kernel for as many outputs as inputs per group, all at once.
+bool fits_square_kernel(const PlanOptions& options, const ConvWindow& window) {
+  const gconv::Weights none{};
+  for (size_t i = 0; i < gconv::kRegistry.count; ++i) {
+    const gconv::Entry& entry = gconv::kRegistry.entries[i];
+    if (entry.isa != options.levels.front()) continue;
+    for (size_t k = 0; k < entry.table->count; ++k) {
+      const gconv::Tile& tile = entry.table->kernels[k].tile;
+      if (tile.square && !gconv::refuses(tile, geometry_of(window), none)) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 bool prefers_group_kernel(const PlanOptions& options, const ConvWindow& window) {
@@ -49,7 +63,8 @@ bool prefers_group_kernel(const PlanOptions& options, const ConvWindow& window) 
   constexpr bool x86 = kActOffset != 0;
   const int icg = window.icg;
   const bool one_tap = window.kh * window.kw == 1;
-  return icg == 1 || icg == 2 || icg == 4 || (icg == 8 && !one_tap && !x86);
+  if (icg == 1 || icg == 2 || icg == 4 || (icg == 8 && !one_tap && !x86)) return true;
+  return fits_square_kernel(options, window);
 }
 
 Step lower_group(const LoweringContext& context, const Fused& fused, const ConvWindow& window) {
