@@ -37,6 +37,13 @@ struct Square {
 
 #include "kernels/gconv/planar.inc"
 
+// GCC otherwise reads an operand of several multiplies from memory every time.
+inline void keep_in_register(__m512i& v) {
+#ifdef __AVX512F__
+  __asm__("" : "+v"(v));
+#endif
+}
+
 // ByteClamp of simd/x86.inc, and the order of bytes behind packing.
 struct WideClamp {
   __m512 hi;
@@ -81,43 +88,24 @@ __m512i add_lanes(__m512i a, __m512i b) {
                           _mm512_castps_si512(_mm512_shuffle_ps(fa, fb, 0xDD)));
 }
 
-void store_part(__m512i bytes, int channels, Act* y) {
-  if (channels == 64) return _mm512_storeu_si512(y, bytes);
-  alignas(64) Act part[64];
-  _mm512_store_si512(part, bytes);
-  std::memcpy(y, part, static_cast<size_t>(channels));
-}
-
-// Requantizes `pixels` pixels and writes `channels` bytes of each.
-template <int n, int pixels>
-void finish_square(const __m512i (*acc)[n], const float* multiplier, const WideClamp& clamp, Act* y,
-                   ptrdiff_t y_stride, int channels) {
+// Requantizes one pixel; of groups of 2 channels two, the second of which may be the first again.
+template <int n>
+[[gnu::always_inline]] inline __m512i finish_square(const __m512i* acc, const __m512i* second,
+                                                    const float* multiplier,
+                                                    const WideClamp& clamp) {
   if constexpr (n == 2) {
-    const __m512i halves = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    for (int p = 0; p < pixels; p += 2, y += 2 * y_stride) {
-      const __m512i first = to_words(acc[p][0], acc[p][1], multiplier, clamp);
-      __m512i second = first;
-      if (p + 1 < pixels) second = to_words(acc[p + 1][0], acc[p + 1][1], multiplier, clamp);
-      const __m512i bytes = _mm512_permutexvar_epi64(halves, to_bytes(first, second, clamp));
-      if (channels == 32) {
-        store_bytes(y, _mm512_castsi512_si256(bytes));
-        if (p + 1 < pixels) store_bytes(y + y_stride, _mm512_extracti64x4_epi64(bytes, 1));
-      } else {
-        alignas(64) Act part[64];
-        _mm512_store_si512(part, bytes);
-        std::memcpy(y, part, static_cast<size_t>(channels));
-        if (p + 1 < pixels) std::memcpy(y + y_stride, part + 32, static_cast<size_t>(channels));
-      }
-    }
+    const __m512i bytes = to_bytes(to_words(acc[0], acc[1], multiplier, clamp),
+                                   to_words(second[0], second[1], multiplier, clamp), clamp);
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
+  } else if constexpr (n == 4) {
+    return to_bytes(to_words(acc[0], acc[1], multiplier, clamp),
+                    to_words(acc[2], acc[3], multiplier + 32, clamp), clamp);
   } else {
-    for (int p = 0; p < pixels; ++p, y += y_stride) {
-      __m512i sums[4];
-      for (int i = 0; i < 4; ++i)
-        sums[i] = n == 4 ? acc[p][i] : add_lanes(acc[p][n / 4 * i], acc[p][n / 4 * i + 1]);
-      const __m512i low = to_words(sums[0], sums[1], multiplier, clamp);
-      const __m512i high = to_words(sums[2], sums[3], multiplier + 32, clamp);
-      store_part(to_bytes(low, high, clamp), channels, y);
-    }
+    const __m512i low =
+        to_words(add_lanes(acc[0], acc[1]), add_lanes(acc[2], acc[3]), multiplier, clamp);
+    const __m512i high =
+        to_words(add_lanes(acc[4], acc[5]), add_lanes(acc[6], acc[7]), multiplier + 32, clamp);
+    return to_bytes(low, high, clamp);
   }
 }
 
@@ -138,6 +126,8 @@ template <int n, int pixels>
   const Geometry& g = row.args->geometry;
   const ptrdiff_t step_bytes = static_cast<ptrdiff_t>(row.args->layout.columns) * g.dw * 64;
   const ptrdiff_t pixel_bytes = static_cast<ptrdiff_t>(g.sw) * 64;
+  constexpr int kWidth = n == 2 ? 32 : 64, kTogether = n == 2 ? 2 : 1;  // channels, pixels
+  const bool whole = row.channels == kWidth;
   const WideClamp clamp = row.clamp;
   for (; tiles > 0; --tiles, column_bytes += pixels * pixel_bytes, y += pixels * g.y_pixel_stride) {
     __m512i acc[pixels][n];
@@ -152,13 +142,29 @@ template <int n, int pixels>
         __m512i v[pixels];
         for (int p = 0; p < pixels; ++p) v[p] = _mm512_load_si512(x + p * pixel_bytes);
         for (int o = 0; o < n; ++o, weights += 64) {
-          const __m512i w = _mm512_load_si512(weights);
+          __m512i w = _mm512_load_si512(weights);
+          keep_in_register(w);
           for (int p = 0; p < pixels; ++p) acc[p][o] = _mm512_dpbusd_epi32(acc[p][o], v[p], w);
         }
       }
     }
-    finish_square<n, pixels>(acc, reinterpret_cast<const float*>(row.packed + row.chunk.multiplier),
-                             clamp, y, g.y_pixel_stride, row.channels);
+    const float* multiplier = reinterpret_cast<const float*>(row.packed + row.chunk.multiplier);
+    alignas(64) Act part[pixels * kWidth];
+    Act* to = whole ? y : part;
+    const ptrdiff_t to_stride = whole ? g.y_pixel_stride : kWidth;
+#pragma GCC unroll 8
+    for (int p = 0; p < pixels; p += kTogether, to += kTogether * to_stride) {
+      constexpr int kLast = pixels - 1;
+      const __m512i bytes = finish_square<n>(acc[p], acc[p < kLast ? p + 1 : p], multiplier, clamp);
+      if constexpr (n == 2) {
+        store_bytes(to, _mm512_castsi512_si256(bytes));
+        if (p < kLast) store_bytes(to + to_stride, _mm512_extracti64x4_epi64(bytes, 1));
+      } else {
+        _mm512_storeu_si512(to, bytes);
+      }
+    }
+    for (int p = 0; !whole && p < pixels; ++p)
+      std::memcpy(y + p * g.y_pixel_stride, part + p * kWidth, static_cast<size_t>(row.channels));
   }
 }
 
