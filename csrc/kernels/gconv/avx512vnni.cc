@@ -22,10 +22,14 @@ struct Quad : Shared {
   static Acc multiply_add(Acc acc, Vec x, Vec w) { return _mm256_dpbusd_epi32(acc, x, w); }
 };
 
+// Masks the first `channels` of 64.
+__mmask64 mask_of(int channels) { return ~uint64_t{0} >> (64 - channels); }
+
 struct Square {
   static constexpr Tile kTile = {64, 1, 4, false, true};
-  static void widen(const Act* x, std::byte* row) {
-    _mm512_store_si512(row, _mm512_loadu_si512(x));
+  static void widen(const Act* x, std::byte* row) { widen_part(x, 64, row); }
+  static void widen_part(const Act* x, int channels, std::byte* row) {
+    _mm512_store_si512(row, _mm512_maskz_loadu_epi8(mask_of(channels), x));
   }
   static void widen_pairs(const Act*, const Act*, std::byte*) {}
 };
@@ -103,7 +107,7 @@ struct SquareRow {
   const std::byte* packed;
   Chunk chunk;
   WideClamp clamp;
-  int channels;
+  __mmask64 mask;  // outputs that exist
 };
 
 // All outputs of `pixels` neighbouring pixels, `tiles` times.
@@ -113,7 +117,6 @@ template <int n, int pixels>
   const Geometry& g = row.args->geometry;
   const ptrdiff_t step_bytes = static_cast<ptrdiff_t>(g.dw) * 64;
   const ptrdiff_t pixel_bytes = static_cast<ptrdiff_t>(g.sw) * 64;
-  const bool whole = row.channels == 64;
   for (; tiles > 0; --tiles, column_bytes += pixels * pixel_bytes, y += pixels * g.y_pixel_stride) {
     __m512i acc[pixels][n];
     for (int o = 0; o < n; ++o) {
@@ -136,14 +139,10 @@ template <int n, int pixels>
     __asm__("" : "+r"(late));  // else registers are lost to limits while accumulators need them
     const WideClamp clamp = late->clamp;
     const float* multiplier = reinterpret_cast<const float*>(row.packed + row.chunk.multiplier);
-    alignas(64) Act part[pixels * 64];
-    Act* to = whole ? y : part;
-    const ptrdiff_t to_stride = whole ? g.y_pixel_stride : 64;
+    Act* to = y;
 #pragma GCC unroll 8
-    for (int p = 0; p < pixels; ++p, to += to_stride)
-      _mm512_storeu_si512(to, finish_square<n>(acc[p], multiplier, clamp));
-    for (int p = 0; !whole && p < pixels; ++p)
-      std::memcpy(y + p * g.y_pixel_stride, part + p * 64, static_cast<size_t>(row.channels));
+    for (int p = 0; p < pixels; ++p, to += g.y_pixel_stride)
+      _mm512_mask_storeu_epi8(to, late->mask, finish_square<n>(acc[p], multiplier, clamp));
   }
 }
 
@@ -171,7 +170,7 @@ void run_square(const Args& a, int block) {
   const auto compute_narrow = find_square<n, most>(width > 1 ? width - 1 : 1);
   run_block<Square>(
       a, block, [&](const std::byte* const* rows, const std::byte* packed, Act* y, int groups) {
-        const SquareRow row = {&a, rows, packed, chunk, clamp, groups * g.icg};
+        const SquareRow row = {&a, rows, packed, chunk, clamp, mask_of(groups * g.ocg)};
         compute_wide(row, 0, wide, y);
         compute_narrow(row, done * g.sw * 64, tiles - wide, y + done * g.y_pixel_stride);
       });

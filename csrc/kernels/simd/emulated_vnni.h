@@ -30,3 +30,13 @@
 
 // AVX-VNNI's name of the same function.
 #define _mm256_dpbusd_avx_epi32(acc, x, w) simde_mm256_dpbusd_epi32(acc, x, w)
+
+// What SIMDe lacks, for masks of the first bytes alone.
+static inline simde__m512i simde_first_bytes(uint64_t mask, const void* from) {
+  simde__m512i v = simde_mm512_setzero_si512();
+  memcpy(&v, from, static_cast<size_t>(__builtin_popcountll(mask)));
+  return v;
+}
+#define _mm512_maskz_loadu_epi8(mask, from) simde_first_bytes(mask, from)
+#define _mm512_mask_storeu_epi8(to, mask, v) \
+  memcpy(to, &static_cast<const simde__m512i&>(v), static_cast<size_t>(__builtin_popcountll(mask)))

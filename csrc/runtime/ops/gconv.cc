@@ -88,11 +88,12 @@ Step lower_group(const LoweringContext& context, const Fused& fused, const ConvW
   state->epilogue = FusedEpilogue(context, fused);
   args.packed = packed;
   args.epilogue = &state->epilogue.values;
-  // A band loads kernel-height rows before its first result: make it worth that.
+  // A band loads kernel-height rows before its first result: make it worth that, the more so where
+  // results take little time.
   const double row_macs = static_cast<double>(g.ow) * args.layout.groups_per_block * g.ocg *
                           static_cast<double>(window.depth());
-  state->bands =
-      split_work(static_cast<size_t>(g.oh), row_macs, 60000, static_cast<size_t>(2 * g.kh));
+  state->bands = split_work(static_cast<size_t>(g.oh), row_macs, 60000,
+                            static_cast<size_t>((tile.square ? 4 : 2) * g.kh));
 
   step.macs = window.macs();
   step.units = static_cast<size_t>(args.layout.blocks) * state->bands.units;
