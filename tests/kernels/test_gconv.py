@@ -30,7 +30,7 @@ def test_group_sizes(kernel: str, weight: str) -> None:
     """Channels per group, and every number of groups over two blocks."""
     rng = np.random.default_rng(0)
     ran = 0
-    for (icg, ocg), groups in itertools.product(SIZES, [2, 3, 4, 5, 8, 9, 16, 17]):
+    for (icg, ocg), groups in itertools.product(SIZES, [2, 3, 4, 5, 8, 9, 16, 17, 33]):
         net = Net(rng, Style(weight=weight))
         model = net.model(grouped(net, (4, 5), groups, icg, ocg, kernel=(3, 3), padding=(1, 1, 1, 1)))
         if fits(model, kernel):
@@ -44,7 +44,7 @@ def test_widths(kernel: str) -> None:
     """Every width around the tile, strides and dilations."""
     rng = np.random.default_rng(1)
     for w, stride, dilation in itertools.product(range(1, 10), [1, 2, 3], [1, 2]):
-        for icg, ocg in [(1, 2), (4, 4)]:
+        for icg, ocg in [(1, 2), (2, 2), (4, 4), (8, 8)]:
             net = Net(rng, Style(weight="safe"))
             window = {"stride": (stride, stride), "dilation": (dilation, dilation), "padding": (2, 2, 2, 2)}
             model = net.model(grouped(net, (5, w), 8, icg, ocg, kernel=(3, 3), **window))
@@ -63,6 +63,15 @@ def test_extremes(kernel: str, weight: str, zero_point: int) -> None:
         model = net.model(grouped(net, (4, 3), 5, icg, ocg, kernel=(3, 3), padding=(1, 1, 1, 1)))
         if fits(model, kernel):
             assert_same_bits(model, inputs(model, rng, kind), kernel=kernel)
+
+
+def test_great_multipliers(isa: str) -> None:
+    """Sums times a multiplier that int32 cannot hold: they come to the limits all the same."""
+    rng = np.random.default_rng(5)
+    for icg in [2, 4, 8]:
+        net = Net(rng, Style(weight="safe", spread=2.0**-40, clamp="none"))
+        model = net.model(grouped(net, (4, 5), 64 // icg, icg, icg, kernel=(3, 3), padding=(1, 1, 1, 1)))
+        assert_same_bits(model, inputs(model, rng), isa=isa)
 
 
 @st.composite

@@ -37,6 +37,19 @@ gconv::Geometry geometry_of(const ConvWindow& w) {
       w.dh, w.dw, w.top, w.left, w.x_pixel_stride, w.y_pixel_stride};
 }
 
+// Whether the best level has a kernel for as many outputs as inputs per group, all at once.
+bool fits_square_kernel(const PlanOptions& options, const ConvWindow& window) {
+  if (!gconv::takes_square(geometry_of(window))) return false;
+  for (size_t i = 0; i < gconv::kRegistry.count; ++i) {
+    const gconv::Entry& entry = gconv::kRegistry.entries[i];
+    if (entry.isa != options.levels.front()) continue;
+    for (size_t k = 0; k < entry.table->count; ++k) {
+      if (entry.table->kernels[k].tile.square) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 bool prefers_group_kernel(const PlanOptions& options, const ConvWindow& window) {
@@ -49,7 +62,8 @@ bool prefers_group_kernel(const PlanOptions& options, const ConvWindow& window) 
   constexpr bool x86 = kActOffset != 0;
   const int icg = window.icg;
   const bool one_tap = window.kh * window.kw == 1;
-  return icg == 1 || icg == 2 || icg == 4 || (icg == 8 && !one_tap && !x86);
+  if (icg == 1 || icg == 2 || icg == 4 || (icg == 8 && !one_tap && !x86)) return true;
+  return fits_square_kernel(options, window);
 }
 
 Step lower_group(const LoweringContext& context, const Fused& fused, const ConvWindow& window) {
@@ -74,11 +88,12 @@ Step lower_group(const LoweringContext& context, const Fused& fused, const ConvW
   state->epilogue = FusedEpilogue(context, fused);
   args.packed = packed;
   args.epilogue = &state->epilogue.values;
-  // A band loads kernel-height rows before its first result: make it worth that.
+  // A band loads kernel-height rows before its first result: make it worth that, the more so where
+  // results take little time.
   const double row_macs = static_cast<double>(g.ow) * args.layout.groups_per_block * g.ocg *
                           static_cast<double>(window.depth());
-  state->bands =
-      split_work(static_cast<size_t>(g.oh), row_macs, 60000, static_cast<size_t>(2 * g.kh));
+  state->bands = split_work(static_cast<size_t>(g.oh), row_macs, 60000,
+                            static_cast<size_t>((tile.square ? 4 : 2) * g.kh));
 
   step.macs = window.macs();
   step.units = static_cast<size_t>(args.layout.blocks) * state->bands.units;
