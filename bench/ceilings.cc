@@ -25,6 +25,7 @@ struct Ceiling {
   const char* name;
   double macs;  // per accumulator and iteration
   void (*run)(long iterations);
+  bool (*exists)();  // null: on every CPU that this is compiled for
 };
 
 // The value may have changed, as far as the compiler knows: it neither hoists nor removes what uses
@@ -91,11 +92,35 @@ void int8_small_weights(long iterations) {
   });
 }
 
+// VNNI, as wide as the registers are.
+[[gnu::target("avx512f")]] void int8_dot(long iterations) {
+  __m512i acc[kAccumulators];
+  for (auto& v : acc) v = _mm512_setzero_si512();
+  const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
+  for (long i = 0; i < iterations; ++i) {
+#pragma GCC unroll 16
+    for (auto& v : acc) asm volatile("vpdpbusd %2, %1, %0" : "+v"(v) : "v"(a), "v"(b));
+  }
+  for (auto& v : acc) asm volatile("" : "+v"(v));
+}
+
+void int8_dot_256(long iterations) {
+  chains(iterations, [](__m256i acc, __m256i a, __m256i b) {
+    asm volatile("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
+    return acc;
+  });
+}
+
+bool has_avx512_vnni() { return __builtin_cpu_supports("avx512vnni"); }
+bool has_avx_vnni() { return !has_avx512_vnni() && __builtin_cpu_supports("avxvnni"); }
+
 constexpr Ceiling kCeilings[] = {
-    {"f32", 8, f32_fma},
-    {"int16", 16, int16},
-    {"int8", 32, int8},
-    {"int8_small_weights", 64, int8_small_weights},
+    {"f32", 8, f32_fma, nullptr},
+    {"int16", 16, int16, nullptr},
+    {"int8", 32, int8, nullptr},
+    {"int8_small_weights", 64, int8_small_weights, nullptr},
+    {"int8_dot", 64, int8_dot, has_avx512_vnni},
+    {"int8_dot", 32, int8_dot_256, has_avx_vnni},
 };
 
 #elif defined(__aarch64__)
@@ -141,7 +166,8 @@ void int8(long iterations) {
   for (auto& v : acc) OPAQUE_ARM(v);
 }
 
-constexpr Ceiling kCeilings[] = {{"f32", 4, f32_fma}, {"int16", 4, int16}, {"int8", 16, int8}};
+constexpr Ceiling kCeilings[] = {
+    {"f32", 4, f32_fma, nullptr}, {"int16", 4, int16, nullptr}, {"int8", 16, int8, nullptr}};
 
 #else
 #error "no register-only loops for this architecture"
@@ -156,18 +182,21 @@ double seconds(const Ceiling& ceiling) {
 }  // namespace
 
 int main() {
-  constexpr size_t kCount = sizeof(kCeilings) / sizeof(kCeilings[0]);
-  std::vector<double> samples[kCount];
-  for (const Ceiling& ceiling : kCeilings) seconds(ceiling);  // warm up: clock and wide units
+  std::vector<Ceiling> ceilings;
+  for (const Ceiling& ceiling : kCeilings) {
+    if (!ceiling.exists || ceiling.exists()) ceilings.push_back(ceiling);
+  }
+  std::vector<std::vector<double>> samples(ceilings.size());
+  for (const Ceiling& ceiling : ceilings) seconds(ceiling);  // warm up: clock and wide units
   for (int round = 0; round < kRounds; ++round) {
-    for (size_t i = 0; i < kCount; ++i) samples[i].push_back(seconds(kCeilings[i]));
+    for (size_t i = 0; i < ceilings.size(); ++i) samples[i].push_back(seconds(ceilings[i]));
   }
   std::printf("{");
-  for (size_t i = 0; i < kCount; ++i) {
+  for (size_t i = 0; i < ceilings.size(); ++i) {
     std::nth_element(samples[i].begin(), samples[i].begin() + kRounds / 2, samples[i].end());
     const double gmacs =
-        kCeilings[i].macs * kAccumulators * kIterations / samples[i][kRounds / 2] / 1e9;
-    std::printf("%s\"%s\": %.2f", i ? ", " : "", kCeilings[i].name, gmacs);
+        ceilings[i].macs * kAccumulators * kIterations / samples[i][kRounds / 2] / 1e9;
+    std::printf("%s\"%s\": %.2f", i ? ", " : "", ceilings[i].name, gmacs);
   }
   std::printf("}\n");
 }

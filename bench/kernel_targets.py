@@ -3,9 +3,10 @@
     python bench/kernel_targets.py
 
 The ceilings are those of ``roofline.py``; SSE4.1 is held against half of the one of AVX2, since its registers are half
-as wide. Padding and requantization count. Weights are random: "safe" ones stay within half of their range, so that no
-pair saturates. "Normal" ones are like those of models that were imported already quantized: normal, each channel scaled
-so that its greatest is 127. "Uniform" ones spread evenly over -127 .. 127, a worst case that no training leaves behind.
+as wide, levels with VNNI against the one of its dot products, for which all weights are alike. Padding and
+requantization count. Weights are random: "safe" ones stay within half of their range, so that no pair saturates.
+"Normal" ones are like those of models that were imported already quantized: normal, each channel scaled so that its
+greatest is 127. "Uniform" ones spread evenly over -127 .. 127, a worst case that no training leaves behind.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Layer:
         Level whose kernel runs.
     weights : {"safe", "normal", "uniform"}
         How they are drawn; see above.
-    ceiling : {"int8", "f32"}
+    ceiling : {"int8", "int8_dot", "f32"}
         The loop of ``ceilings.cc`` that it is held against.
     target : float
         Share of the ceiling that it should reach.
@@ -66,20 +67,21 @@ class Layer:
 
 def layers() -> Iterator[Layer]:
     """All layers whose level this CPU has."""
-    for isa in ("avx2", "sse41"):
-        if isa not in _core.isa_levels():
-            continue
-        for weights, target in zip(WEIGHTS, (0.92, 0.75, 0.75), strict=True):
+    have = _core.isa_levels()
+    vnni = [isa for isa in ("avx512vnni", "avxvnni") if isa in have]
+    for isa in (*vnni, *(isa for isa in ("avx2", "sse41") if isa in have)):
+        kinds = (("uniform", 0.92),) if isa in vnni else tuple(zip(WEIGHTS, (0.92, 0.75, 0.75), strict=True))
+        ceiling = "int8_dot" if isa in vnni else "int8"
+        for weights, target in kinds:
             for k in (128, 256, 512):
                 name = f"pointwise, {weights} weights"
-                yield Layer(name, isa, k, 256, 14, 1, 1, 1, weights, "int8", target)
-    if "avx2" not in _core.isa_levels():
-        return
-    for kernel in (3, 5):
-        for stride, target in ((1, 0.55), (2, 0.4)):
-            for size, c in ((56, 144), (28, 192), (14, 384), (7, 960)):
-                name = f"depthwise {kernel}x{kernel}, stride {stride}"
-                yield Layer(name, "avx2", c, c, size, kernel, stride, c, "uniform", "f32", target)
+                yield Layer(name, isa, k, 256, 14, 1, 1, 1, weights, ceiling, target)
+    for isa in (*vnni, *(isa for isa in ("avx2",) if isa in have)):
+        for kernel in (3, 5):
+            for stride, target in ((1, 0.55), (2, 0.4)):
+                for size, c in ((56, 144), (28, 192), (14, 384), (7, 960)):
+                    name = f"depthwise {kernel}x{kernel}, stride {stride}"
+                    yield Layer(name, isa, c, c, size, kernel, stride, c, "uniform", "f32", target)
 
 
 def draw_weights(layer: Layer, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:

@@ -2,10 +2,11 @@
 
     python bench/report.py            # about 12 minutes on an idle machine; continues where an earlier run stopped
     python bench/report.py --fresh    # measures everything anew
-    python bench/report.py --render   # only writes README.md and docs/ from the figures that are there
+    python bench/report.py --render   # only writes the documents from the figures that are there
 
 Every stage is one of the scripts beside this file, in a process of its own; its figures stay as JSON in the cache
-folder, under ``report/``. README.md is rewritten between its two markers.
+folder, under ``report/``. What one machine says is kept in ``docs/figures/LEVEL/``, by the best ISA level that it has:
+all tables, the pictures, and a summary. README.md shows the summaries of all levels between its two markers.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from cases import ZOO
 from latency import versions
 from packages import cache_folder
 
+from lightkern import _core
 from lightkern.compare.race import EXACT, OURS
 
-__all__ = ["render", "stages"]
+__all__ = ["stages", "write_level", "write_readme"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -92,21 +94,62 @@ def best(race: dict[str, Any], exact: bool) -> str:
     return f"{peers[name]['lightkern_ratio']:.2f} ({name})"
 
 
+def spread(race: dict[str, Any]) -> str:
+    """Of lightkern's own times: how busy the machine was."""
+    return f"{race['contenders'][OURS]['spread']:.0%}" if OURS in race["contenders"] else "-"
+
+
 def decibels(row: dict[str, Any]) -> str:
     """Signal-to-noise ratio against the float network, where one was taken."""
     value = row.get("sqnr")
     return "" if value is None or value > 60 else f"{value:.0f} dB"
 
 
-def latency_tables(races: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
-    """The summary of ratios, then a table of times beside accuracy."""
-    lines = ["| lightkern int8 / best peer | threads | any | exact | spread of lightkern |", "|---|---|---|---|---|"]
-    for (name, threads), race in races.items():
-        noise = f"{race['contenders'][OURS]['spread']:.0%}" if OURS in race["contenders"] else "-"
-        lines.append(f"| {TITLES[name]} | {threads} | {best(race, False)} | {best(race, True)} | {noise} |")
+def summary_of(figures: dict[str, Any], machine: str) -> dict[str, Any]:
+    """What README.md shows of a machine: ratios by network and threads, accuracy by network and contender."""
+    ratios = {
+        f"{TITLES[name]}, {threads}": {"any": best(race, False), "exact": best(race, True), "spread": spread(race)}
+        for (name, threads), race in races_of(figures).items()
+    }
+    accuracy = {
+        f"{title_of(r)}, {r['contender']}": f"{r['agreement']:.1%}, {r['sqnr']:.1f} dB ({r['exactness']})"
+        for r in figures.get("accuracy", [])
+        if not r["contender"].endswith("float")
+    }
+    return {"machine": machine, "ratios": ratios, "accuracy": accuracy}
+
+
+def title_of(row: dict[str, Any]) -> str:
+    """Of a row of accuracy.py."""
+    return TITLES[row["model"].removesuffix("_imagenet")]
+
+
+def summary_accuracy(summaries: dict[str, dict[str, Any]]) -> list[str]:
+    """Agreement with the float network, and noise, a column per level."""
+    lines = ["| int8 | " + " | ".join(f"`{level}`" for level in summaries) + " |", "|---" * (len(summaries) + 1) + "|"]
+    rows = dict.fromkeys(row for summary in summaries.values() for row in summary["accuracy"])
+    for row in rows:
+        lines.append(f"| {row} | " + " | ".join(s["accuracy"].get(row, "-") for s in summaries.values()) + " |")
+    return lines
+
+
+def summary_table(summaries: dict[str, dict[str, Any]]) -> list[str]:
+    """Ratios to the best peer, a pair of columns per level."""
+    columns = [f"`{level}`: {kind}" for level in summaries for kind in ("best peer", "best exact one", "spread")]
+    lines = ["| lightkern int8 / peer, threads | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row in next(iter(summaries.values()))["ratios"]:
+        found = [summary["ratios"].get(row, {}) for summary in summaries.values()]
+        cells = [cell.get(key, "-") for cell in found for key in ("any", "exact", "spread")]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def latency_table(races: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
+    """Times beside accuracy."""
+    lines = []
     order = list(dict.fromkeys(n for race in races.values() for n in race["contenders"]))
     names = [name for name in ZOO if any((name, threads) in races for threads in THREADS)]
-    lines += ["", "| ms, 1 / 2 threads, noise | " + " | ".join(TITLES[n] for n in names) + " |"]
+    lines += ["| ms, 1 / 2 threads, noise | " + " | ".join(TITLES[n] for n in names) + " |"]
     lines.append("|---" * (len(names) + 1) + "|")
     for contender in order:
         cells = []
@@ -124,8 +167,7 @@ def accuracy_table(rows: list[dict[str, Any]]) -> list[str]:
     for r in rows:
         noise = "" if r["contender"].endswith("float") else f"{r['sqnr']:.1f} dB"
         lines.append(
-            f"| {TITLES[r['model'].removesuffix('_imagenet')]} | {r['contender']} | {r['exactness']} | {r['top1']} |"
-            f" {r['agreement']:.1%} | {noise} |"
+            f"| {title_of(r)} | {r['contender']} | {r['exactness']} | {r['top1']} | {r['agreement']:.1%} | {noise} |"
         )
     return lines
 
@@ -211,35 +253,62 @@ def draw_layers(figures: dict[str, Any], path: Path) -> None:
     draw(networks, next(iter(found.values()))["ceilings"], path)
 
 
-def render(figures: dict[str, Any], readme: Path, pictures: Path) -> None:
-    """Write the pictures, and the tables between the markers of the README."""
-    text = readme.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{readme}: needs the lines {BEGIN!r} and {END!r} once each")
-    pictures.mkdir(exist_ok=True)
+def write_level(figures: dict[str, Any], folder: Path) -> None:
+    """All tables of this machine, its pictures and its summary."""
+    folder.mkdir(parents=True, exist_ok=True)
     races = races_of(figures)
     known = versions()
     runtimes = ", ".join(f"{name} {known[name]}" for name in ("onnxruntime", "openvino", "ai-edge-litert"))
-    lines = [f"{known.get('cpu', known['machine'])}, {date.today():%d %B %Y}, batch 1; {runtimes}.", ""]
+    machine = (
+        f"{known.get('cpu', known['machine'])}, level `{folder.name}`, {date.today():%d %B %Y}, batch 1; {runtimes}."
+    )
+    lines = [f"# Figures: `{folder.name}`", "", "Written by `python bench/report.py`.", "", machine, ""]
     if races:
-        draw_latency(races, pictures / "latency.png")
+        draw_latency(races, folder / "latency.png")
+        summary = summary_of(figures, machine)
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         lines += ["`python bench/latency.py --threads 1,2`, 224x224, medians of interleaved rounds, pinned threads;"]
         lines += [
             "noise is that of the outputs against the float network (none: float, or a file of other weights):",
             "",
         ]
-        lines += [*latency_tables(races), "", f"![time of every contender]({pictures.name}/latency.png)", ""]
+        lines += [*summary_table({folder.name: summary}), "", *latency_table(races), ""]
+        lines += ["![time of every contender](latency.png)", ""]
     if "accuracy" in figures:
         lines += ["`python bench/accuracy.py`, published ImageNet weights, 512 crops of photos:", ""]
         lines += [*accuracy_table(figures["accuracy"]), ""]
     if any(key.startswith("roofline") for key in figures):
-        draw_layers(figures, pictures / "layers.png")
+        draw_layers(figures, folder / "layers.png")
         lines += ["`python bench/roofline.py`: every layer against what one core can multiply; width is time:", ""]
-        lines += [f"![rate of every layer]({pictures.name}/layers.png)", "", *minor_table(figures), ""]
+        lines += ["![rate of every layer](layers.png)", "", *minor_table(figures), ""]
     lines += other_tables(figures)
+    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def write_readme(readme: Path, folder: Path) -> None:
+    """The summaries of all levels that were ever measured, between the markers of the README."""
+    text = readme.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{readme}: needs the lines {BEGIN!r} and {END!r} once each")
+    paths = sorted(folder.glob("*/summary.json"), reverse=True)
+    summaries = {path.parent.name: json.loads(path.read_text()) for path in paths}
+    place = folder.relative_to(readme.parent)
+    lines = [*summary_table(summaries), ""]
+    lines += [
+        "A pair of figures is lightkern's time over that of the best peer, which is named, right or wrong; and over"
+    ]
+    lines += [
+        "that of the best one whose sums do not saturate. Agreement with the float network on 512 crops of photos,"
+    ]
+    lines += ["published ImageNet weights, and the noise of the logits (what the products do on that CPU):"]
+    lines += ["", *summary_accuracy(summaries)]
+    for level, summary in summaries.items():
+        lines += ["", f"**`{level}`**: {summary['machine']} [All tables]({place}/{level}/README.md).", ""]
+        lines += [f"![time of every contender, {level}]({place}/{level}/latency.png)", ""]
+        lines += [f"![rate of every layer, {level}]({place}/{level}/layers.png)"]
     head, rest = text.split(BEGIN)
     tail = rest.split(END)[1]
-    readme.write_text(head + BEGIN + "\n" + "\n".join(lines).rstrip() + "\n" + END + tail)
+    readme.write_text(head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + tail)
 
 
 def main() -> None:
@@ -256,7 +325,9 @@ def main() -> None:
             path.unlink()
     if not arguments.render:
         measure(folder, arguments.rounds)
-    render(collect(folder), ROOT / "README.md", ROOT / "docs")
+    documents = ROOT / "docs" / "figures"
+    write_level(collect(folder), documents / _core.isa_levels()[0])
+    write_readme(ROOT / "README.md", documents)
 
 
 if __name__ == "__main__":
