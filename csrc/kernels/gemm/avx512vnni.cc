@@ -18,10 +18,22 @@ struct Zmm {
     return _mm512_castsi256_si512(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
   }
   static Vector broadcast(int32_t v) { return _mm512_set1_epi32(v); }
-  static Vector dot(Vector acc, Vector x, Vector w) { return _mm512_dpbusd_epi32(acc, x, w); }
+  static Vector dot(Vector acc, Vector x, Vector w) {
+    acc = _mm512_dpbusd_epi32(acc, x, w);
+    stay_in_register(acc);
+    return acc;
+  }
   static Vector dot_half(Vector acc, Vector x, Vector w) {
     const auto half = [](Vector v) { return _mm512_castsi512_si256(v); };
-    return _mm512_castsi256_si512(_mm256_dpbusd_epi32(half(acc), half(x), half(w)));
+    acc = _mm512_castsi256_si512(_mm256_dpbusd_epi32(half(acc), half(x), half(w)));
+    stay_in_register(acc);
+    return acc;
+  }
+  // Else GCC 12 keeps copies of the sums in memory, for what comes behind the loop.
+  static void stay_in_register([[maybe_unused]] Vector& v) {
+#ifdef __AVX512F__  // not where it is emulated
+    __asm__("" : "+v"(v));
+#endif
   }
 
   struct Limits {
@@ -47,9 +59,8 @@ struct Zmm {
       __m512 t[4];
       for (int i = 0; i < 4; ++i) {
         const int r = first + i / vectors < rows ? first + i / vectors : first, v = i % vectors;
-        const __m512 m =
-            _mm512_castsi512_ps(load_part<Zmm, 2 * vectors - half>(panel.multiplier, v));
-        t[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), m);
+        const Vector m = load_part<Zmm, 2 * vectors - half>(panel.multiplier, v);
+        t[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), _mm512_castsi512_ps(m));
       }
       if (!whole && !panel.bounded) {
         for (__m512& v : t) v = _mm512_min_ps(v, limits.hi);

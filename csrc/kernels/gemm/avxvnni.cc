@@ -13,7 +13,11 @@ struct Ymm {
   static constexpr bool kHalves = false;  // 128 bits take a multiplier as long as 256
   static Vector load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
   static Vector broadcast(int32_t v) { return _mm256_set1_epi32(v); }
-  static Vector dot(Vector acc, Vector x, Vector w) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
+  static Vector dot(Vector acc, Vector x, Vector w) {
+    acc = _mm256_dpbusd_avx_epi32(acc, x, w);
+    __asm__("" : "+x"(acc));  // avx512vnni.cc says why
+    return acc;
+  }
 
   using Limits = ByteClamp;
   static Limits load_limits(const Clamp& clamp) { return load_byte_clamp(clamp); }
