@@ -18,7 +18,7 @@ struct Shape {
 };
 
 // A convolution with random weights, up to `greatest` in size: small ones couple, great ones may
-// overflow 16 bits.
+// overflow 16 bits. Those in between have a random table behind them.
 struct Case {
   Case(const Shape& s, int greatest, std::mt19937& random) {
     const auto draw = [&](int low, int high) {
@@ -50,6 +50,19 @@ struct Case {
                    {"weight_scale", {'f', scale.data(), {s.oc}}}};
     model.nodes = {node};
     model.inputs = {0}, model.outputs = {1};
+    if (greatest == 90) add_table(draw);
+  }
+
+  template <class Draw>
+  void add_table(Draw draw) {
+    for (int i = 0; i < 256; ++i) table.push_back(static_cast<int8_t>(draw(-128, 127)));
+    model.tensors.push_back(model.tensors[1]);
+    model.tensors[2].name = "z";
+    NodeDesc node;
+    node.op = "table", node.name = "table", node.inputs = {1}, node.output = 2;
+    node.arrays = {{"table", {'b', table.data(), {256}}}};
+    model.nodes.push_back(node);
+    model.outputs = {2};
   }
 
   // Output of one level; `kernel` receives the name of the kernel that ran.
@@ -64,7 +77,7 @@ struct Case {
     return output;
   }
 
-  std::vector<int8_t> weight, input, output;
+  std::vector<int8_t> weight, table, input, output;
   std::vector<int32_t> bias;
   std::vector<float> scale;
   ModelDesc model;
