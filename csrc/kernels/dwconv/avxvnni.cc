@@ -15,7 +15,6 @@ struct Lanes16 {
   using Half = Lanes16;  // none
   static constexpr int kChannels = 16, kRows = 2;
   static constexpr bool kKeepsWeights = false, kTails = true;
-  static constexpr int kLeast = 16;
 #include "kernels/dwconv/quad_vector.inc"
   const Limits& limits;
   int channels;
