@@ -1,5 +1,6 @@
-// Dot products over bytes interleaved in registers, 64 channels at a time: quads.inc says how. The
-// last channels of a tensor are masked; masked loads are slower on Zen 4, masked stores are not.
+// Dot products over bytes interleaved in registers, 64 channels at a time: quad_tile.inc says how.
+// The last channels of a tensor are masked; masked loads are slower on Zen 4, masked stores are
+// not.
 #include "kernels/dwconv/quads.inc"
 #include "kernels/simd/x86.h"
 

@@ -1,5 +1,5 @@
-// Dot products over bytes interleaved in registers, 32 channels at a time: quads.inc says how. With
-// 16 registers, weights come from memory.
+// Dot products over bytes interleaved in registers, 32 channels at a time: quad_tile.inc says how.
+// With 16 registers, weights come from memory.
 #include "kernels/dwconv/quads.inc"
 #include "kernels/simd/x86.h"
 
