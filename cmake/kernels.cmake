@@ -84,7 +84,8 @@ foreach(folder IN LISTS LIGHTKERN_OP_FOLDERS)
         add_library(${linked} OBJECT ${folder}/${isa}.cc)
         target_include_directories(${linked} PRIVATE csrc)
         target_include_directories(${linked} SYSTEM PRIVATE ${LIGHTKERN_SIMDE})
-        target_compile_options(${linked} PRIVATE ${LIGHTKERN_KERNEL_FLAGS} ${LIGHTKERN_FLAGS_avx2} -Wno-psabi
+        # -O1: emulated intrinsics are so much code that -O3 takes many minutes per file.
+        target_compile_options(${linked} PRIVATE ${LIGHTKERN_KERNEL_FLAGS} -O1 ${LIGHTKERN_FLAGS_avx2} -Wno-psabi
           -include ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/simd/emulated_vnni.h)
         target_compile_definitions(${linked} PRIVATE LIGHTKERN_EMULATED_${isa})
       endif()

@@ -106,6 +106,7 @@ void pack_row_quads(const Geometry&, const Weights&, int block, int lanes, int s
 // without `tails`, only tiles of 16 may be wider than what is left, and several may follow. A tile
 // has four parts: of each 16 channels part p has 4 p to 4 p + 3. Packed per tile and part,
 // without gaps: effective bias int32, multiplier float, weights int8 [quad_dots][channels][4].
+// Tiles of 16 are for two rows, a lane each: all vectors twice.
 // Of 3x3, a dot product is a column of the window, {w0, w1, w2, 0}. Of 5x5 (any other), the first
 // kw are the upper four rows of a column; the last row r follows in two:
 //   stride 1: {0, 0, 0, r4} {r0, r1, r2, r3}     stride 2: {r1, r2, r3, r4} {0, r0, 0, 0}
@@ -118,9 +119,9 @@ constexpr int quad_tile(int left, int most, bool tails) {
   return most;
 }
 
-// Where a tile begins, and the bytes of all.
+// Where a tile begins, and the bytes of all. Only tiles of 16 begin within 32 channels.
 constexpr size_t quad_bytes_before(int taps, int channel) {
-  return static_cast<size_t>(channel * quad_vectors(taps)) * 4;
+  return static_cast<size_t>((channel + channel % 32) * quad_vectors(taps)) * 4;
 }
 size_t quad_bytes(const Geometry&, int most, bool tails);
 void pack_quads(const Geometry&, const Weights&, int most, bool tails, void* packed);

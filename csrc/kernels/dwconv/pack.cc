@@ -173,9 +173,12 @@ Quad quad_at(const Geometry& g, const Weights& from, int c, int dot) {
 }  // namespace
 
 size_t quad_bytes(const Geometry& g, int most, bool tails) {
-  int end = 0;
-  while (end < g.c) end += quad_tile(g.c - end, most, tails);
-  return quad_bytes_before(g.kw, end);
+  int channels = 0, end = 0;
+  for (int tile; end < g.c; end += tile) {
+    tile = quad_tile(g.c - end, most, tails);
+    channels += tile == 16 ? 32 : tile;
+  }
+  return quad_bytes_before(g.kw, channels);
 }
 
 void pack_quads(const Geometry& g, const Weights& from, int most, bool tails, void* packed) {
@@ -189,7 +192,8 @@ void pack_quads(const Geometry& g, const Weights& from, int most, bool tails, vo
     tile = quad_tile(g.c - first, most, tails);
     for (int part = 0; part < 4; ++part) {
       const auto each = [&](auto put_channel) {
-        for (int i = 0; i < tile / 4; ++i) put_channel(first + i / 4 * 16 + part * 4 + i % 4);
+        for (int i = 0; i < (tile == 16 ? 8 : tile / 4); ++i)
+          put_channel(first + i / 4 * 16 % tile + part * 4 + i % 4);
       };
       each([&](int c) { put(c < g.c ? effective_bias(g, from, c) : 0); });
       each([&](int c) { put(c < g.c ? from.multiplier[c] : 0.0f); });

@@ -54,10 +54,10 @@ dwconv::Geometry geometry_of(const ConvWindow& w) {
 }
 
 // Equal slices of at most 64 channels, a cache line. Bands: high enough that filling the kernel's
-// rows does not show, low enough that threads share the work and that the input of a band fits into
-// half of a small second-level cache.
+// rows does not show, low enough that threads share the work (slices may be few, and the last one
+// narrow) and that the input of a band fits into half of a small second-level cache.
 void split(State& s, int block, int rows) {
-  constexpr size_t kSlice = 64, kLeastRows = 8, kBandBytes = 128 << 10;
+  constexpr size_t kSlice = 64, kLeastRows = 8, kLeastUnits = 4, kBandBytes = 128 << 10;
   constexpr double kLeastMacs = 30000;
   const dwconv::Geometry& g = s.args.geometry;
   const size_t c = static_cast<size_t>(g.c), oh = static_cast<size_t>(g.oh),
@@ -68,7 +68,10 @@ void split(State& s, int block, int rows) {
   const size_t row_bytes = static_cast<size_t>(g.w) * c * static_cast<size_t>(g.sh);
   const double row_macs =
       static_cast<double>(g.ow) * g.kh * g.kw * static_cast<double>(std::min(c, kSlice));
-  const size_t fitting = std::max(kLeastRows, kBandBytes / row_bytes / grain * grain);
+  const size_t bands = (kLeastUnits + s.slices.units - 1) / s.slices.units;
+  const size_t shared = ((oh + bands - 1) / bands + grain - 1) / grain * grain;
+  const size_t fitting =
+      std::max(kLeastRows, std::min(shared, kBandBytes / row_bytes / grain * grain));
   s.bands = split_work(oh, row_macs, kLeastMacs, std::max(grain, kLeastRows));
   if (s.bands.per_unit < fitting) s.bands = split_work(oh, 1, static_cast<double>(fitting), grain);
 }
