@@ -176,8 +176,7 @@ void run_square(const Args& a, int block) {
       });
 }
 
-// Accumulators, a register of weights and one per pixel fill 28 of 32 registers, or 21. Groups of 2
-// channels come in pairs: half of their products are with zero, but nothing has to be rearranged.
+// Accumulators, a register of weights and one per pixel fill 28 of 32 registers, or 21.
 void run_squares(const Args& a) {
   for (int block = a.block_begin; block < a.block_end; ++block)
     a.geometry.icg == 8 ? run_square<8, 3>(a, block) : run_square<4, 4>(a, block);

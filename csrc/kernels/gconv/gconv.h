@@ -40,7 +40,7 @@ struct Tile {
   int elements, bytes, lane;
   bool safe_pairs;  // the kernel multiplies pairs with 16-bit saturation (numerics: exact only for
                     // safe pairs)
-  bool square = false;  // it takes groups of 2, 4 or 8 channels with as many outputs, all at once
+  bool square = false;  // it takes groups of 4 or 8 channels with as many outputs, all at once
 };
 
 // The scalar kernel's tile: one group per block, one channel per "register".
@@ -49,7 +49,6 @@ constexpr Tile kScalarTile = {1, 1, 1, false};
 // How a geometry is cut for a tile.
 struct Layout {
   int groups_per_block, blocks;
-  int together;        // groups that share a lane, each with zero weights for the others' channels
   int columns;         // input columns that one step reads: 2 for one channel per group, else 1
   int steps;           // steps per kernel row
   int padded_width;    // columns of a row in scratch
@@ -59,7 +58,7 @@ struct Layout {
 };
 
 // Output indices of a group are computed in chunks: 4 as often as it fits, then 2, then 1; by a
-// square tile all at once, and those of groups that share a lane, too. One chunk of a packed block:
+// square tile all at once. One chunk of a packed block:
 //   int32 bias[size][lanes] | float multiplier[groups_per_block][size] |
 //   weights[kh][steps][size][register]
 // The bias of a group lies in its first lane: accumulators start from it. Multipliers of a square
@@ -76,7 +75,7 @@ static inline Chunk make_chunk(const Tile& tile, const Geometry& g, const Layout
   const auto rounded = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
   Chunk c{};
   c.size = scalar ? 1 : outputs_left >= 4 ? 4 : outputs_left >= 2 ? 2 : 1;
-  if (tile.square) c.size = g.ocg * l.together;
+  if (tile.square) c.size = g.ocg;
   const size_t size = static_cast<size_t>(c.size);
   const size_t lanes = scalar ? 1 : static_cast<size_t>(tile.elements / tile.lane);
   const size_t step_bytes = static_cast<size_t>((scalar ? g.icg : tile.elements) * tile.bytes);
@@ -87,9 +86,6 @@ static inline Chunk make_chunk(const Tile& tile, const Geometry& g, const Layout
 }
 
 Layout make_layout(const Tile& tile, const Geometry& g);
-
-// Whether a square tile takes such groups.
-bool takes_square(const Geometry& g);
 
 // Null if a kernel with this tile takes the geometry and the weights, else the reason.
 const char* refuses(const Tile& tile, const Geometry& g, const Weights& w);

@@ -1,8 +1,7 @@
 // Packing: the chunks of gconv.h, block after block. Element e of a register belongs to input
 // channel e of the block, that is to group e / icg. With one input channel per group, elements 2g
 // and 2g + 1 are columns kx = 2 * step and kx + 1 of group g. What does not exist (groups beyond
-// the last, an odd column) is zero. Where groups share a lane, output index o is output o % ocg of
-// the (o / ocg)th of them, and the weights of the others' channels are zero.
+// the last, an odd column) is zero.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -20,12 +19,11 @@ bool is_scalar(const Tile& tile) { return tile.elements == 1; }
 int8_t weight_at(const Layout& l, const Geometry& g, const Weights& w, int block, int o, int ky,
                  int step, int e) {
   const bool pairs = l.columns == 2;
-  if (o / g.ocg != e / g.icg % l.together && !pairs) return 0;
   const int group = block * l.groups_per_block + (pairs ? e / 2 : e / g.icg);
   const int kx = pairs ? 2 * step + e % 2 : step;
   const int ic = pairs ? 0 : e % g.icg;
   if (group >= g.groups || kx >= g.kw) return 0;
-  const size_t oc = static_cast<size_t>(group * g.ocg + o % g.ocg);
+  const size_t oc = static_cast<size_t>(group * g.ocg + o);
   return w.weight[((oc * static_cast<size_t>(g.kh) + static_cast<size_t>(ky)) *
                        static_cast<size_t>(g.kw) +
                    static_cast<size_t>(kx)) *
@@ -33,10 +31,10 @@ int8_t weight_at(const Layout& l, const Geometry& g, const Weights& w, int block
                   static_cast<size_t>(ic)];
 }
 
-// Where the multiplier of output index c of a block's group (or groups that share a lane) lies. A
-// square tile holds the sums of one output index in a register, groups side by side. Where a group
-// has two lanes, the registers of two indices become one: per four lanes of both, the even index of
-// two groups, then the odd one.
+// Where the multiplier of output index c of a block's group lies. A square tile holds the sums of
+// one output index in a register, groups side by side. Where a group has two lanes, the registers
+// of two indices become one: per four lanes of both, the even index of two groups, then the odd
+// one.
 int place_multiplier(const Tile& tile, const Chunk& chunk, int lanes_per_group, int group, int c) {
   const int lanes = tile.elements / tile.lane;
   if (!tile.square) return group * chunk.size + c;
@@ -48,19 +46,18 @@ int place_multiplier(const Tile& tile, const Chunk& chunk, int lanes_per_group, 
 void pack_scales(const Tile& tile, const Layout& l, const Geometry& g, const Weights& w,
                  const Chunk& chunk, int block, int o, std::byte* packed) {
   const int lanes = is_scalar(tile) ? 1 : tile.elements / tile.lane;
-  const int per_group = lanes * l.together / l.groups_per_block;
+  const int per_group = lanes / l.groups_per_block;
   const size_t filter = static_cast<size_t>(g.kh * g.kw * g.icg);
   for (int i = 0; i < l.groups_per_block && block * l.groups_per_block + i < g.groups; ++i) {
-    for (int c = 0; c < chunk.size / l.together; ++c) {
+    for (int c = 0; c < chunk.size; ++c) {
       const size_t oc = static_cast<size_t>((block * l.groups_per_block + i) * g.ocg + o + c);
       int32_t sum = 0;
       for (size_t k = 0; k < filter; ++k) sum += w.weight[oc * filter + k];
       // Unsigned: intermediate values may wrap, the final accumulator fits.
       const uint32_t bias = static_cast<uint32_t>(w.bias[oc]) -
                             static_cast<uint32_t>(w.x_zero) * static_cast<uint32_t>(sum);
-      const int group = i / l.together, index = i % l.together * g.ocg + c;
-      std::memcpy(packed + (index * lanes + group * per_group) * 4, &bias, 4);
-      const int place = place_multiplier(tile, chunk, per_group, group, index);
+      std::memcpy(packed + (c * lanes + i * per_group) * 4, &bias, 4);
+      const int place = place_multiplier(tile, chunk, per_group, i, c);
       std::memcpy(packed + chunk.multiplier + place * 4, &w.multiplier[oc], 4);
     }
   }
@@ -101,7 +98,6 @@ Layout make_layout(const Tile& tile, const Geometry& g) {
   Layout l{};
   const int elements = is_scalar(tile) ? g.icg : tile.elements;
   l.columns = !is_scalar(tile) && g.icg == 1 ? 2 : 1;
-  l.together = tile.square && g.icg < tile.lane ? tile.lane / g.icg : 1;
   l.groups_per_block = elements / (g.icg * l.columns);
   l.blocks = (g.groups + l.groups_per_block - 1) / std::max(l.groups_per_block, 1);
   l.steps = (g.kw + l.columns - 1) / l.columns;
@@ -116,14 +112,11 @@ Layout make_layout(const Tile& tile, const Geometry& g) {
   return l;
 }
 
-bool takes_square(const Geometry& g) {
-  return g.icg == g.ocg && (g.icg == 2 || g.icg == 4 || g.icg == 8);
-}
-
 const char* refuses(const Tile& tile, const Geometry& g, const Weights& w) {
   if (is_scalar(tile)) return nullptr;
   if (tile.square) {
-    if (!takes_square(g)) return "a group must have 2, 4 or 8 channels, and as many outputs";
+    const bool fits = g.icg == g.ocg && (g.icg == 4 || g.icg == 8);
+    if (!fits) return "a group must have 4 or 8 channels, and as many outputs";
     return is_bounded(g, w) ? nullptr : "a result could exceed 30 bits before its limits";
   }
   if (g.icg == 1) {
