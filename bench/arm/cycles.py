@@ -2,7 +2,8 @@
 
 Compiles every kernel file for its ISA level, finds the innermost loops that multiply, and lets llvm-mca run them on
 models of the cores that would choose them. A model knows issue ports and latencies, but no cache miss: these are not
-times. See README.md.
+times. Cores that issue in order are modelled a second time, by the same latencies without llvm-mca's order of results.
+See README.md, whose table of hot loops `--readme` writes anew.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import in_order
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions"]
 FLAGS += ["-fno-rtti", "-fno-asynchronous-unwind-tables", "-fno-threadsafe-statics"]
@@ -26,6 +29,28 @@ MULTIPLY = re.compile(r"(sdot|udot|smmla|smull2?|smlal2?|smlsl2?|umull2?|umlal2?
 BRANCH = re.compile(r"(?:b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+([0-9a-f]+)")
 LEAVE = re.compile(r"(bl|blr|br|ret)\b")
 ITERATIONS = 200
+MARKS = ("<!-- loops: begin -->", "<!-- loops: end -->")  # in README.md
+VECTOR = re.compile(r"(?!ld|st)\S+\s+[vqdsbh]\d")  # arithmetic on vectors
+# The loops that inference spends its time in: what they do, and where to find them.
+HOT = (
+    ("gemm, 2 rows x 8 channels", "gemm", "neon", "gemm::run"),
+    ("dwconv 3x3 stride 1", "dwconv", "neon", "dwconv::run_row_to<3, 1, 2, 0>"),
+    ("dwconv 3x3 stride 2", "dwconv", "neon", "dwconv::run_row_to<3, 2, 2, 0>"),
+    ("dwconv 5x5 stride 1", "dwconv", "neon", "dwconv::run_row_to<5, 1, 2, 0>"),
+    ("dwconv 5x5 stride 2", "dwconv", "neon", "dwconv::run_row_to<5, 2, 2, 0>"),
+    ("gconv", "gconv", "neon", "gconv::run<gconv::Pair>"),
+    ("gemm, 4 x 24, rows in bundles", "gemm", "neondot", "gemm::run_4x24<true>"),
+    ("gemm, 4 x 24, rows apart", "gemm", "neondot", "gemm::run_4x24<false>"),
+    ("gemm, 4 x 16, rows in bundles", "gemm", "neondot", "gemm::run_4x16<true>"),
+    ("gemm, 4 x 16, rows apart", "gemm", "neondot", "gemm::run_4x16<false>"),
+    ("gemm, 8 x 8, rows in bundles", "gemm", "neondot", "gemm::run_8x8<true>"),
+    ("gemm, 8 x 8, rows apart", "gemm", "neondot", "gemm::run_8x8<false>"),
+    ("dwconv 3x3 stride 1", "dwconv", "neondot", "dwconv::run_rows<3, 1, 2, 4>"),
+    ("dwconv 3x3 stride 2", "dwconv", "neondot", "dwconv::run<3, 2>"),
+    ("dwconv 5x5 stride 1", "dwconv", "neondot", "dwconv::run_rows<5, 1, 2, 4>"),
+    ("dwconv 5x5 stride 2", "dwconv", "neondot", "dwconv::run<5, 2>"),
+    ("gconv", "gconv", "neondot", "gconv::run<gconv::Quad>"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +63,8 @@ class Core:
     dots: int  # dot products; 0: it has none
     matrices: int  # matrix multiplies; 0: it has none
     since: int  # the first LLVM whose model of that name is the core's own
+    pipes: int  # of vectors
+    ordered: bool = False  # it issues in order, two instructions at once
 
     @property
     def levels(self) -> list[str]:
@@ -47,11 +74,11 @@ class Core:
 
 # Multiplies per cycle: Arm's software optimization guides of the cores.
 CORES = (
-    Core("Cortex-A53", "cortex-a53", 1, 0, 0, 4),
-    Core("Cortex-A72", "cortex-a72", 1, 0, 0, 10),
-    Core("Cortex-A55", "cortex-a55", 1, 1, 0, 12),
-    Core("Cortex-A76", "neoverse-n1", 1, 2, 0, 16),
-    Core("Neoverse-N2", "neoverse-n2", 1, 2, 2, 16),
+    Core("Cortex-A53", "cortex-a53", 1, 0, 0, 4, 1, True),
+    Core("Cortex-A72", "cortex-a72", 1, 0, 0, 10, 2),
+    Core("Cortex-A55", "cortex-a55", 1, 1, 0, 12, 1, True),
+    Core("Cortex-A76", "neoverse-n1", 1, 2, 0, 16, 2),
+    Core("Neoverse-N2", "neoverse-n2", 1, 2, 2, 16, 2),
 )
 
 
@@ -88,6 +115,8 @@ class Estimate:
     cycles: float
     ports: float  # what the model's ports need, if nothing waited
     bound: float  # what the multiplies need
+    vectors: float  # what all arithmetic on vectors needs
+    on_use: float  # cycles where only operands and units are waited for; 0: the core does not issue in order
 
     @property
     def share(self) -> float:
@@ -155,7 +184,7 @@ def innermost_loops(lines: list[tuple[int, str]]) -> Iterator[tuple[str, ...]]:
 
 
 def loops_of(op: str, isa: str, disassembly: str, least: int) -> list[Loop]:
-    """Innermost loops with at least `least` multiplies; of each function the one with most, the unrolled one."""
+    """Innermost loops with at least `least` multiplies; of each function the one with most, and then the shortest."""
     found: list[Loop] = []
     for part in re.split(r"\n(?=[0-9a-f]+ <)", disassembly):
         head = re.match(r"[0-9a-f]+ <(.*)>:", part)
@@ -165,11 +194,11 @@ def loops_of(op: str, isa: str, disassembly: str, least: int) -> list[Loop]:
             (int(a, 16), re.split(r"\s*(?://|;|<)", t)[0])
             for a, t in re.findall(r"^\s+([0-9a-f]+):\s+(.*)$", part, re.M)
         ]
-        name = re.sub(r"lightkern::|\(anonymous namespace\)::|^void | \[clone.*|\w+::(?=\w+<|run\b)", "", head[1])
+        name = re.sub(r"lightkern::|\(anonymous namespace\)::|^void | \[clone.*|\(lightkern::Last\)", "", head[1])
         loops = [Loop(op, isa, re.sub(r"\(.*", "", name), body) for body in innermost_loops(lines)]
         loops = [loop for loop in loops if len(loop.multiplies) >= least]
         if loops:
-            found.append(max(loops, key=lambda loop: len(loop.multiplies)))
+            found.append(max(loops, key=lambda loop: (len(loop.multiplies), -len(loop.body))))
     return found
 
 
@@ -181,15 +210,19 @@ def model(mca: str, core: Core, loop: Loop) -> Estimate:
     bound += (dots / core.dots if dots else 0.0) + (matrices / core.matrices if matrices else 0.0)
     body = [BRANCH.sub(lambda m: m[0][: m.start(1) - m.start()] + "0b", line) for line in loop.body]
     command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={core.model}", "-mattr=+dotprod,+i8mm"]
-    command += [f"-iterations={ITERATIONS}", "-"]
+    command += ["-instruction-info", "-json", f"-iterations={ITERATIONS}", "-"]
     done = subprocess.run(command, input="\n".join(["0:", *body, ""]), capture_output=True, text=True, check=False)
-    total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
-    ports = re.search(r"Block RThroughput:\s+([\d.]+)", done.stdout)
-    if done.returncode != 0 or not total or not ports:
+    if done.returncode != 0 or not done.stdout:
         raise RuntimeError(f"{loop.op}/{loop.isa}.cc {loop.function} on {core.model}: {done.stderr.strip()[:300]}")
-    cycles = int(total[1]) / ITERATIONS
+    report = json.loads(done.stdout)
+    region = report["CodeRegions"][0]
+    summary = region["SummaryView"]
+    cycles = summary["TotalCycles"] / ITERATIONS
     size = (len(loop.body), loop.on_stack)
-    return Estimate(core.name, loop.op, loop.isa, loop.function, *size, cycles, float(ports[1]), bound)
+    vectors = sum(bool(VECTOR.match(line)) for line in loop.body) / core.pipes
+    on_use = in_order.cycles(loop.body, region, report["TargetInfo"]["Resources"]) if core.ordered else 0.0
+    ports = summary["BlockRThroughput"]
+    return Estimate(core.name, loop.op, loop.isa, loop.function, *size, cycles, ports, bound, vectors, on_use)
 
 
 def version_of(mca: str) -> int:
@@ -199,6 +232,11 @@ def version_of(mca: str) -> int:
     if not found:
         raise RuntimeError(f"{mca} --version names no version: {text[:200]}")
     return int(found[1])
+
+
+def compiler_version(compiler: str) -> str:
+    """Its first line."""
+    return subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True).stdout.split("\n", 1)[0]
 
 
 def chosen(core: Core, loops: list[Loop]) -> list[Loop]:
@@ -218,6 +256,46 @@ def show(core: Core, rows: list[Estimate]) -> None:
     print()
 
 
+def hot_table(isa: str, ops: list[str], cores: list[Core], rows: list[Estimate]) -> str:
+    """A Markdown table of the hot loops of a level: on each core the cycles, and what they would be at best."""
+    head, rule = "loop | instructions", "---|---"
+    for core in cores:
+        head += f" | {core.name}: multiplies | vectors | llvm-mca | share"
+        rule += "|---" * 4
+        if core.ordered:
+            head, rule = f"{head} | on use | share", f"{rule}|---|---"
+    lines = [f"| {head} |", f"|{rule}|"]
+    for label, op, level, function in HOT:
+        if level != isa or op not in ops:
+            continue
+        cells = ""
+        for core in cores:
+            found = [r for r in rows if (r.core, r.op, r.isa, r.function) == (core.name, op, isa, function)]
+            if not found:
+                raise RuntimeError(f"no loop of {op}/{isa}.cc is in a function {function}")
+            r = found[0]
+            cells = cells or f"{label} | {r.instructions}"
+            best = max(r.vectors, r.bound)
+            cells += f" | {r.bound:.0f} | {best:.0f} | {r.cycles:.0f} | {r.share:.0%}, {best / r.cycles:.0%}"
+            if core.ordered:
+                cells += f" | {r.on_use:.0f} | {r.bound / r.on_use:.0%}, {best / r.on_use:.0%}"
+        lines.append(f"| {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def hot_tables(ops: list[str], cores: list[Core], rows: list[Estimate]) -> str:
+    """Of the levels that have hot loops, on the cores whose best level they are."""
+    of = {isa: [core for core in cores if core.levels[0] == isa] for isa in dict.fromkeys(hot[2] for hot in HOT)}
+    return "\n".join(hot_table(isa, ops, found, rows) for isa, found in of.items() if found)
+
+
+def write_readme(text: str) -> None:
+    """Replace what stands between the marks."""
+    path = Path(__file__).resolve().parent / "README.md"
+    before, rest = path.read_text().split(MARKS[0])
+    path.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
 def main() -> int:
     """Compile, model, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -226,6 +304,8 @@ def main() -> int:
     parser.add_argument("--mca", help="llvm-mca to use (default: the newest on the path)")
     parser.add_argument("--ops", nargs="+", default=["dwconv", "gconv", "gemm"], help="kernel folders")
     parser.add_argument("--least", type=int, default=8, help="multiplies that make a loop hot")
+    parser.add_argument("--hot", action="store_true", help="print the hot loops alone")
+    parser.add_argument("--readme", action="store_true", help="write the hot loops into README.md")
     parser.add_argument("--json", type=Path, help="write the estimates here too")
     args = parser.parse_args()
     newest = [f"llvm-mca-{version}" for version in range(30, 13, -1)]
@@ -251,10 +331,21 @@ def main() -> int:
             for item, text in zip(work, texts, strict=True)
             for loop in loops_of(item[0], item[1], text, args.least)
         ]
-        work_of = [(core, loop) for core in cores for loop in chosen(core, loops)]
+        wanted = {hot[1:] for hot in HOT}
+        work_of = [
+            (core, loop)
+            for core in cores
+            for loop in chosen(core, loops)
+            if not args.hot or (loop.op, loop.isa, loop.function) in wanted
+        ]
         rows = list(pool.map(lambda pair: model(mca, *pair), work_of))
     for core in cores:
-        show(core, [row for row in rows if row.core == core.name])
+        if not args.hot:
+            show(core, [row for row in rows if row.core == core.name])
+    if args.hot:
+        print(hot_tables(args.ops, cores, rows))
+    if args.readme:
+        write_readme(f"LLVM {version}, {compiler_version(args.compiler)}.\n\n{hot_tables(args.ops, cores, rows)}")
     if args.json:
         args.json.write_text(json.dumps([{**asdict(r), "share": r.share} for r in rows], indent=1) + "\n")
     return 0

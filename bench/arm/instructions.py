@@ -1,16 +1,16 @@
 """Executed instructions per inference on 64-bit Arm, under emulation: lightkern beside LiteRT and ONNX Runtime.
 
-Instructions = (those of a process that infers five times - those of one that infers once) / 4, so that start-up and
-loading drop out. They are not times. See README.md, whose table `--readme` writes anew.
+One process per network and runtime infers several times and marks where each inference ends; the median of all but the
+first ones counts. They are not times. See README.md, whose table `--readme` writes anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ARM = HERE.parent.parent / ".cache" / "arm"
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2", "efficientnet_lite0")
-RUNS = (1, 5)  # of the two processes
+WARM_UP, COUNTED = 2, 5  # inferences of a process
 MARKS = ("<!-- table: begin -->", "<!-- table: end -->")  # in README.md
 FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 DOT_FEATURES = f"{FEATURES} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
@@ -83,8 +83,8 @@ def pretend(root: Path, core: str) -> None:
     (root / "proc" / "cpuinfo").write_text("".join(f"{name}\t: {value}\n" for name, value in fields.items()) + "\n")
 
 
-def count(args: argparse.Namespace, plugin: Path, core: str, contender: Contender, runs: int) -> int:
-    """Instructions of a whole process that infers `runs` times."""
+def count(args: argparse.Namespace, plugin: Path, core: str, contender: Contender) -> list[int]:
+    """Instructions of each inference that counts, in one process."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "count"
         python = args.root / "usr/bin/python3.11"
@@ -97,24 +97,35 @@ def count(args: argparse.Namespace, plugin: Path, core: str, contender: Contende
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONHASHSEED": "0",  # as little chance as possible in what Python does
         }
-        command += [contender.runtime, str(contender.path), str(runs)]
+        command += [contender.runtime, str(contender.path), str(WARM_UP + COUNTED)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{contender.label} on {core}: {done.stderr.strip().splitlines()[-1:]}")
-        return int(result.read_text().split("\n", 1)[0])
+        parts = [int(part) for part in result.read_text().split("\n", 2)[1].split()]
+        if len(parts) != WARM_UP + COUNTED:
+            raise RuntimeError(f"{contender.label} on {core}: {len(parts)} marks arrived")
+        return parts[WARM_UP:]
 
 
-def warm_up(args: argparse.Namespace, plugin: Path, core: str, contender: Contender) -> None:
-    """Run once, so that Python's compiled modules lie there: compiling them is millions of instructions."""
-    with contextlib.suppress(RuntimeError):  # reported when it is counted
-        count(args, plugin, core, contender, 1)
+def count_all(
+    args: argparse.Namespace, plugin: Path, core: str, network: str, spread: dict[str, float]
+) -> dict[str, int]:
+    """Of one network on one core, the median of every contender; `spread` keeps the widest range, relative to it."""
 
+    def one(contender: Contender) -> int | None:
+        try:
+            parts = count(args, plugin, core, contender)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return None
+        middle = int(statistics.median(parts))
+        spread[contender.label] = max(spread.get(contender.label, 0.0), (max(parts) - min(parts)) / middle)
+        return middle
 
-def per_inference(args: argparse.Namespace, plugin: Path, core: str, contender: Contender) -> int:
-    """Instructions of one inference."""
+    found = contenders(args, network)
     with ThreadPoolExecutor(2) as pool:
-        few, many = pool.map(lambda runs: count(args, plugin, core, contender, runs), RUNS)
-    return (many - few) // (RUNS[1] - RUNS[0])
+        counts = pool.map(one, found)
+        return {c.label: n for c, n in zip(found, counts, strict=True) if n is not None}
 
 
 def table(core: str, rows: dict[str, dict[str, int]]) -> str:
@@ -172,27 +183,21 @@ def main() -> None:
     args.packages = [p.resolve() for p in args.packages]
 
     results: dict[str, dict[str, dict[str, int]]] = {}
+    spread: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         plugin = Path(folder) / "count_instructions.so"
         source = HERE / "count_instructions.c"
         subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(plugin), str(source)], check=True)
         for core in args.cores:
             pretend(args.root, core)
-            rows = results[core] = {}
-            for contender in contenders(args, args.networks[0]):
-                warm_up(args, plugin, core, contender)
-            for network in args.networks:
-                for contender in contenders(args, network):
-                    try:
-                        counted = per_inference(args, plugin, core, contender)
-                    except RuntimeError as error:
-                        print(error, file=sys.stderr)
-                        continue
-                    rows.setdefault(network, {})[contender.label] = counted
-            print(table(core, rows), flush=True)
+            results[core] = {network: count_all(args, plugin, core, network, spread) for network in args.networks}
+            print(table(core, results[core]), flush=True)
+    widest = ", ".join(f"{label} {value:.2%}" for label, value in spread.items())
+    note = f"Widest range of the {COUNTED} counted inferences of a process: {widest}.\n"
+    print(note)
     if args.readme:
         tables = "\n".join(table(core, rows) for core, rows in results.items())
-        write_readme(f"{versions(args.packages)}\n\n{tables}")
+        write_readme(f"{versions(args.packages)}\n\n{tables}\n{note}")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -143,16 +143,52 @@ struct Bytes<2> {
   void load(const int8_t* p) { of = vld1q_s8_x2(p); }
 };
 
-template <Last last, int vectors>
-[[gnu::always_inline]] inline void store(const float32x4_t (&t)[vectors], const Step& s, Act* y) {
+template <int vectors, Last last>
+[[gnu::always_inline]] inline int8x16_t to_bytes(const int32x4_t (&acc)[vectors],
+                                                 const float32x4_t (&m)[vectors],
+                                                 const Output& to) {
+  float32x4_t t[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) t[v] = vmulq_f32(vcvtq_f32_s32(acc[v]), m[v]);
   if constexpr (vectors == 4) {
-    const int8x16_t bytes = to_bytes16<last>(t[0], t[1], t[2], t[3], s.output);
-    if (last != Last::kLimits) return vst1q_s8(y, bytes);
-    store_first(y, bytes, s.valid);
+    return to_bytes16<last>(t[0], t[1], t[2], t[3], to);
   } else {
-    const int8x8_t bytes = to_bytes8<last>(t[0], t[1], s.output);
-    if (last != Last::kLimits) return vst1_s8(y, bytes);
-    store_first(y, vcombine_s8(bytes, bytes), s.valid);
+    const int8x8_t bytes = to_bytes8<last>(t[0], t[1], to);
+    return vcombine_s8(bytes, bytes);
+  }
+}
+
+// All pixels become bytes before the first one is stored if that takes branches, around which GCC
+// 12 would keep the sums of the others in memory.
+template <int rows, int n, int vectors, Last last>
+[[gnu::always_inline]] inline void finish_tile(const Step& s, int x,
+                                               const int32x4_t (&acc)[rows][n][vectors]) {
+  float32x4_t m[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) m[v] = vld1q_f32(s.multiplier + 4 * v);
+  int8x16_t bytes[rows][n];
+#pragma GCC unroll 2
+  for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+    for (int i = 0; i < n; ++i) {
+      bytes[r][i] = to_bytes<vectors, last>(acc[r][i], m, s.output);
+      Act* const y = s.y + (x + i) * s.y_stride + r * s.y_row;
+      if constexpr (last == Last::kLimits) {
+        __asm__ volatile("" : "+w"(bytes[r][i])::"memory");
+      } else if constexpr (vectors == 4) {
+        vst1q_s8(y, bytes[r][i]);
+      } else {
+        vst1_s8(y, vget_low_s8(bytes[r][i]));
+      }
+    }
+  }
+  if constexpr (last == Last::kLimits) {
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 4
+      for (int i = 0; i < n; ++i)
+        store_first(s.y + (x + i) * s.y_stride + r * s.y_row, bytes[r][i], s.valid);
+    }
   }
 }
 
@@ -200,19 +236,7 @@ template <int taps, int stride, int rows, int n, int vectors, Last last>
       __asm__ volatile("" : "+w"(acc[rows - 1][n - 1][vectors - 1])::"memory");
     }
   }
-  float32x4_t m[vectors];
-#pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) m[v] = vld1q_f32(s.multiplier + 4 * v);
-#pragma GCC unroll 2
-  for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < n; ++i) {
-      float32x4_t t[vectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) t[v] = vmulq_f32(vcvtq_f32_s32(acc[r][i][v]), m[v]);
-      store<last>(t, s, s.y + (x + i) * s.y_stride + r * s.y_row);
-    }
-  }
+  finish_tile<rows, n, vectors, last>(s, x, acc);
 }
 
 #include "kernels/dwconv/neondot_rows.inc"
@@ -222,14 +246,12 @@ template <int taps, int stride, int rows, int vectors>
 [[gnu::always_inline]] inline int run_hot_columns(const Step& s, int columns) {
   constexpr int kColumns = stride == 1 ? 2 : 4;
   const int tiles = columns / kColumns;
-  if constexpr (vectors != 4 || rows != sets_of(stride) || (taps == 5 && stride == 2)) return 0;
+  if constexpr (vectors != 4 || rows != sets_of(stride)) return 0;
   if (s.valid != kBlock || s.output.last == Last::kLimits || tiles == 0) return 0;
-  if (stride == 2) {
-    run_3x3s2(s, tiles);
-  } else if (taps == 3) {
-    run_3x3s1(s, tiles);
+  if (taps == 3) {
+    stride == 1 ? run_3x3s1(s, tiles) : run_3x3s2(s, tiles);
   } else {
-    run_5x5s1(s, tiles);
+    stride == 1 ? run_5x5s1(s, tiles) : run_5x5s2(s, tiles);
   }
   return tiles * kColumns;
 }
