@@ -53,7 +53,7 @@ def test_waiting_threads_sleep():
 
 
 @pytest.mark.skipif(os.environ.get("LIGHTKERN_TEST_EMULATED") == "1", reason="packs 40 MB")
-@pytest.mark.parametrize("features", [(2200, 2200, 2200, 2200, 10), (4300, 4000, 10)], ids=["many", "one"])
+@pytest.mark.parametrize("features", [(2500, 2500, 2500, 2500, 10), (4300, 4000, 10)], ids=["many", "one"])
 def test_packed_weights_beyond_one_block_of_memory(features):
     """Weights lie side by side in blocks of 16 MiB: more of them than one block holds, and a layer greater than it."""
     rng = np.random.default_rng(2)
