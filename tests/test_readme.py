@@ -14,7 +14,12 @@ import lightkern as lk
 from lightkern.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "csrc/kernels/README.md", "lightkern/demo/README.md"]
+DOCUMENTS = [
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md", "bench/arm/README.md"),
+    *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("csrc/kernels/**/README.md"))),
+    *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/figures/*/README.md"))),
+    *("lightkern/demo/README.md", "lightkern/importers/README.md"),
+]
 
 
 def read(name: str) -> str:
