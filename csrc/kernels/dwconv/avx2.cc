@@ -49,8 +49,9 @@ struct Avx2 {
   static inline Vector load8_twice(const Act* p) {
     return _mm256_broadcastq_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
-  // The last n < 8 channels of c: read together with those before them where there are enough.
-  static inline Vector load_tail_twice(const Act* p, int n, int c) {
+  // The last n < 8 channels of c: read together with those before them where there are enough. What
+  // tails need must be inlined: a call would put all sums on the stack.
+  [[gnu::always_inline]] static inline Vector load_tail_twice(const Act* p, int n, int c) {
     if (c >= kBlock)
       return _mm256_srl_epi64(load8_twice(p + n - kBlock), _mm_cvtsi32_si128(8 * (kBlock - n)));
     uint64_t bytes = 0;
@@ -66,7 +67,8 @@ struct Avx2 {
   static inline void widen_whole(const Act* a, const Act* b, Vector* to) {
     *to = widen(_mm256_unpacklo_epi8(load8_twice(a), load8_twice(b)));
   }
-  static inline void widen_tail(const Act* a, const Act* b, int n, int c, Vector* to) {
+  [[gnu::always_inline]] static inline void widen_tail(const Act* a, const Act* b, int n, int c,
+                                                       Vector* to) {
     *to = widen(_mm256_unpacklo_epi8(load_tail_twice(a, n, c), load_tail_twice(b, n, c)));
   }
 
@@ -78,7 +80,7 @@ struct Avx2 {
     }
   }
 
-  static inline void store_tail(Act* y, uint64_t bytes, int n) {
+  [[gnu::always_inline]] static inline void store_tail(Act* y, uint64_t bytes, int n) {
     if (n & 4) {
       std::memcpy(y, &bytes, 4);
       bytes >>= 32;

@@ -51,7 +51,8 @@ struct Sse41 {
   static inline void widen_whole(const Act* a, const Act* b, Vector* to) {
     *to = _mm_cvtepu8_epi16(_mm_unpacklo_epi8(load4(a), load4(b)));
   }
-  static inline void widen_tail(const Act* a, const Act* b, int n, int, Vector* to) {
+  [[gnu::always_inline]] static inline void widen_tail(const Act* a, const Act* b, int n, int,
+                                                       Vector* to) {
     *to = _mm_cvtepu8_epi16(_mm_unpacklo_epi8(load4(a, n), load4(b, n)));
   }
 
@@ -64,7 +65,7 @@ struct Sse41 {
   }
   static inline void store_quarter(Act* y, int32_t bytes) { std::memcpy(y, &bytes, 4); }
 
-  static inline void store_tail(Act* y, uint32_t bytes, int n) {
+  [[gnu::always_inline]] static inline void store_tail(Act* y, uint32_t bytes, int n) {
     if (n & 2) {
       std::memcpy(y, &bytes, 2);
       bytes >>= 16;

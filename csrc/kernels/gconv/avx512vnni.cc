@@ -1,11 +1,6 @@
 // Square: vpdpbusd on 64 channels, all outputs of a group at once, for groups of 2, 4 and 8
 // channels with as many outputs. Quad: 32 channels, any number of outputs. Both are exact for all
 // weights; at most 64 MAC per cycle where a core has two multipliers of 256 bits.
-#if !defined(__clang__)
-// GCC 12 sees uninitialized values in its own _mm512_undefined_epi32.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 #include "kernels/gconv/gconv.h"
 #include "kernels/gconv/ymm.inc"
 
