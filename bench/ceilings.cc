@@ -10,6 +10,7 @@
 #include <vector>
 
 #if defined(__AVX2__)
+#include <cpuid.h>
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -112,7 +113,10 @@ void int8_dot_256(long iterations) {
 }
 
 bool has_avx512_vnni() { return __builtin_cpu_supports("avx512vnni"); }
-bool has_avx_vnni() { return !has_avx512_vnni() && __builtin_cpu_supports("avxvnni"); }
+bool has_avx_vnni() {  // not by __builtin_cpu_supports, to which clang 14 does not know the name
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return !has_avx512_vnni() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
 
 constexpr Ceiling kCeilings[] = {
     {"f32", 8, f32_fma, nullptr},
