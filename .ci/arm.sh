@@ -33,7 +33,8 @@ if [ ! -e "$CACHE/site.done" ]; then
     --python-version 3.11 --implementation cp --only-binary=:all: numpy safetensors pytest hypothesis
   touch "$CACHE/site.done"
 fi
-if [ ! -x "$CACHE/build-env/bin/python" ]; then
+if ! "$CACHE/build-env/bin/pip" --version >/dev/null 2>&1; then  # of another checkout's path, too: its scripts name it
+  rm -rf "$CACHE/build-env"
   "$PYTHON" -m venv "$CACHE/build-env"
   "$CACHE/build-env/bin/pip" install -q 'scikit-build-core>=0.10' 'pybind11>=3,<4' cmake ninja
 fi
