@@ -4,11 +4,6 @@
 #include "kernels/dwconv/quads.inc"
 #include "kernels/simd/x86.h"
 
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 means the undefined vector in its own header.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
 namespace lightkern::dwconv {
 namespace {
 

@@ -6,12 +6,12 @@
 #include "kernels/gemm/gemm.h"
 
 namespace lightkern::gemm {
+namespace {  // code of one level must never be merged with that of another
 
 // Brings weights of the next panel into L1 while one is at work, so many bytes with each step that
 // the whole of it comes evenly over all tiles. A model's weights rarely stay in L2 from run to run,
-// and not always in L3; fetched in bursts they take longer than left to the CPU (AMD EPYC, 49 rows,
-// 1024 x 1024, from memory: evenly 229 us, left 245, with the first tile 268). Nothing is read, so
-// the address may be any.
+// and not always in L3; fetched in bursts they take longer than left to the CPU (README.md has
+// figures). Nothing is read, so the address may be any.
 struct Ahead {
   const char* next;
   ptrdiff_t bytes;
@@ -29,4 +29,5 @@ struct Ahead {
   }
 };
 
+}  // namespace
 }  // namespace lightkern::gemm
