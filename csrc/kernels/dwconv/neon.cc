@@ -140,13 +140,30 @@ template <int taps, int stride, int n, int halves, Last last>
   });
 }
 
+#include "kernels/dwconv/neon_rows.inc"
+
+// `tiles` >= 1 times two pixels of a whole block.
+template <int taps, int stride>
+[[gnu::always_inline]] inline void run_hot_tiles(const Row& t, const Act* (&rows)[taps], Act*& y,
+                                                 int tiles) {
+  if constexpr (taps == 3) {
+    stride == 1 ? run_3x3s1(t, rows, y, tiles) : run_3x3s2(t, rows, y, tiles);
+  } else {
+    stride == 1 ? run_5x5s1(t, rows, y, tiles) : run_5x5s2(t, rows, y, tiles);
+  }
+}
+
 template <int taps, int stride, int halves, Last last>
 void run_row_to(const Row& row, int columns) {
   const Row t = row;
   const Act* rows[taps];
   each<taps>([&](auto r) { rows[r.value] = t.rows[r.value]; });
   Act* y = t.y;
-  for (int twos = columns / 2; twos > 0; --twos) tile<taps, stride, 2, halves, last>(t, rows, y);
+  if constexpr (halves == 2 && last != Last::kLimits) {
+    if (columns >= 2) run_hot_tiles<taps, stride>(t, rows, y, columns / 2);
+  } else {
+    for (int twos = columns / 2; twos > 0; --twos) tile<taps, stride, 2, halves, last>(t, rows, y);
+  }
   if (columns % 2) tile<taps, stride, 1, halves, last>(t, rows, y);
 }
 
