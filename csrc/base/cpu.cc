@@ -1,10 +1,13 @@
 #include "base/cpu.h"
 
+#include <cstdint>
+#include <fstream>
 #include <stdexcept>
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
+#include <sched.h>
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -73,6 +76,32 @@ Features detect() noexcept {
 Features detect() noexcept { return {}; }
 #endif
 
+#if defined(__aarch64__) && defined(__linux__)
+// By its main ID register: Arm's own, and what Qualcomm makes of them.
+bool is_a53_or_a55(uint64_t midr) {
+  const uint64_t implementer = midr >> 24 & 0xFF, part = midr >> 4 & 0xFFF;
+  if (implementer == 0x41) return part == 0xD03 || part == 0xD05;
+  return implementer == 0x51 && (part == 0x801 || part == 0x803 || part == 0x805);
+}
+
+bool all_in_order() {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return false;
+  bool any = false;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                       "/regs/identification/midr_el1");
+    uint64_t midr = 0;
+    if (!(file >> std::hex >> midr) || !is_a53_or_a55(midr)) return false;
+    any = true;
+  }
+  return any;
+}
+#else
+bool all_in_order() { return false; }
+#endif
+
 }  // namespace
 
 const char* isa_name(Isa isa) noexcept {
@@ -107,6 +136,11 @@ bool cpu_has(Isa isa) noexcept {
       return true;
   }
   return false;
+}
+
+bool issues_in_order() {
+  static const bool found = all_in_order();
+  return found;
 }
 
 const std::vector<Isa>& isa_levels() {

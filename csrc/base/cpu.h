@@ -17,6 +17,10 @@ const char* isa_name(Isa isa) noexcept;
 // True if this CPU, and the operating system on it, can run code of the level. Read once.
 bool cpu_has(Isa isa) noexcept;
 
+// True if all CPUs that this process may run on are known to issue in order, two instructions at
+// once: Cortex-A53 and A55. Read once. Beside larger cores they do little of the work.
+bool issues_in_order();
+
 // Levels that this CPU has, best first; the last is always scalar.
 const std::vector<Isa>& isa_levels();
 

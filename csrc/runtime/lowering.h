@@ -94,6 +94,14 @@ int final_output(const Fused& fused);
 // Name and op of the step, reads (the node's inputs, then the residual) and writes.
 Step start_step(const Fused& fused);
 
+// Why a kernel is not for the cores that this process runs on, although they could run it; null if
+// it is, or was asked for by name.
+template <class Kernel>
+const char* wrong_core(const Kernel& kernel, const PlanOptions& options) {
+  if (!kernel.in_order || issues_in_order() || options.kernel == kernel.name) return nullptr;
+  return "made for cores that issue in order";
+}
+
 // Picks the first kernel that `fits` accepts among the allowed levels, best level first, and notes
 // the others in step.rejected. `fits(kernel)` returns null, or the reason why not. Throws
 // std::invalid_argument if none fits, or if options.kernel names a kernel of this op that does not.

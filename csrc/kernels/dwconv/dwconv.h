@@ -50,6 +50,7 @@ struct Kernel {
   size_t (*packed_bytes)(const Geometry&);
   void (*pack)(const Geometry&, const Weights&, void* packed);
   void (*run)(const Args&);
+  bool in_order = false;  // made for cores that issue in order, slower elsewhere
 };
 
 LIGHTKERN_DECLARE_REGISTRY(Kernel)

@@ -24,6 +24,7 @@ struct Step {
   Act* y;
   ptrdiff_t y_stride, y_row;
   int valid;
+  bool in_order;  // the core issues in order
 };
 
 // --- interleaving --------------------------------------------------------------------------------
@@ -239,21 +240,40 @@ template <int taps, int stride, int rows, int n, int vectors, Last last>
   finish_tile<rows, n, vectors, last>(s, x, acc);
 }
 
+#include "kernels/dwconv/neondot_in_order.inc"
 #include "kernels/dwconv/neondot_rows.inc"
+
+// The wider tiles for cores that issue in order. Returns the number of columns that are done.
+template <int taps, int stride>
+[[gnu::always_inline]] inline int run_wide_columns(const Step& s, int columns) {
+  constexpr int kColumns = stride == 1 ? 4 : 8;
+  const int tiles = columns / kColumns;
+  if (taps == 5 && stride == 2) return 0;  // there are none
+  for (int first = 0; tiles > 0 && first < kBlock; first += kBlock / 2) {
+    if (stride == 2) {
+      run_3x3s2_half(s, tiles, first);
+    } else {
+      taps == 3 ? run_3x3s1_half(s, tiles, first) : run_5x5s1_half(s, tiles, first);
+    }
+  }
+  return tiles * kColumns;
+}
 
 // As many of the first columns as there are hot tiles for. Returns their number.
 template <int taps, int stride, int rows, int vectors>
 [[gnu::always_inline]] inline int run_hot_columns(const Step& s, int columns) {
   constexpr int kColumns = stride == 1 ? 2 : 4;
-  const int tiles = columns / kColumns;
   if constexpr (vectors != 4 || rows != sets_of(stride)) return 0;
-  if (s.valid != kBlock || s.output.last == Last::kLimits || tiles == 0) return 0;
+  if (s.valid != kBlock || s.output.last == Last::kLimits) return 0;
+  const int x = s.in_order ? run_wide_columns<taps, stride>(s, columns) : 0;
+  const int tiles = (columns - x) / kColumns;
+  if (tiles == 0) return x;
   if (taps == 3) {
-    stride == 1 ? run_3x3s1(s, tiles) : run_3x3s2(s, tiles);
+    stride == 1 ? run_3x3s1(s, x, tiles) : run_3x3s2(s, x, tiles);
   } else {
-    stride == 1 ? run_5x5s1(s, tiles) : run_5x5s2(s, tiles);
+    stride == 1 ? run_5x5s1(s, x, tiles) : run_5x5s2(s, x, tiles);
   }
-  return tiles * kColumns;
+  return x + tiles * kColumns;
 }
 
 template <int taps, int stride, int rows, int vectors, Last last>
@@ -281,7 +301,7 @@ void run_rows(const Step& s, int columns) {
 // --- the walk ------------------------------------------------------------------------------------
 
 template <int taps, int stride, int vectors>
-void walk(const Block& b, const std::byte* packed) {
+void walk(const Block& b, const std::byte* packed, bool in_order) {
   constexpr int kSets = sets_of(stride), kQuads = row_quads(taps, kSets);
   const Args& a = *b.args;
   const Geometry& g = a.geometry;
@@ -301,6 +321,7 @@ void walk(const Block& b, const std::byte* packed) {
   s.y_stride = g.y_pixel_stride;
   s.y_row = g.ow * g.y_pixel_stride;
   s.valid = b.valid;
+  s.in_order = in_order;
   for (int y = a.y_begin; y < a.y_end; y += kSets) {
     const int rows = smaller(kSets, a.y_end - y);
     for (int q = 0; q < kQuads; ++q) {
@@ -338,19 +359,19 @@ void pack(const Geometry& g, const Weights& weights, void* packed) {
   pack_row_quads(g, weights, kBlock, kBlock, sets_of(stride), packed);
 }
 
-template <int taps, int stride>
+template <int taps, int stride, bool in_order>
 void run(const Args& a) {
   const size_t bytes = row_quad_block_bytes(a.geometry, kBlock, sets_of(stride));
   for_each_block(a, bytes, [](const Block& b, const std::byte* packed) {
     if (b.valid <= kBlock / 2) {
-      walk<taps, stride, 2>(b, packed);
+      walk<taps, stride, 2>(b, packed, in_order);
     } else {
-      walk<taps, stride, 4>(b, packed);
+      walk<taps, stride, 4>(b, packed, in_order);
     }
   });
 }
 
-#define LIGHTKERN_DWCONV(tile, taps, stride)                     \
+#define LIGHTKERN_DWCONV(tile, taps, stride, in_order)           \
   {"dwconv_s8_" #taps "x" #taps "s" #stride "_" tile "_neondot", \
    kBlock,                                                       \
    sets_of(stride),                                              \
@@ -358,12 +379,13 @@ void run(const Args& a) {
    scratch_bytes<taps, stride>,                                  \
    packed_bytes<stride>,                                         \
    pack<stride>,                                                 \
-   run<taps, stride>}
+   run<taps, stride, in_order>,                                  \
+   in_order}
 constexpr Kernel kKernels[] = {
-    LIGHTKERN_DWCONV("2x2", 3, 1),
-    LIGHTKERN_DWCONV("1x2", 3, 2),
-    LIGHTKERN_DWCONV("2x2", 5, 1),
-    LIGHTKERN_DWCONV("1x2", 5, 2),
+    LIGHTKERN_DWCONV("2x4inorder", 3, 1, true), LIGHTKERN_DWCONV("2x2", 3, 1, false),
+    LIGHTKERN_DWCONV("1x8inorder", 3, 2, true), LIGHTKERN_DWCONV("1x2", 3, 2, false),
+    LIGHTKERN_DWCONV("2x4inorder", 5, 1, true), LIGHTKERN_DWCONV("2x2", 5, 1, false),
+    LIGHTKERN_DWCONV("1x2", 5, 2, false),
 };
 
 }  // namespace

@@ -101,6 +101,7 @@ struct Kernel {
   void (*run)(const Args&);
   RowCopy row_copy = {};               // run is null where rows are read as they are
   void (*row)(const Args&) = nullptr;  // a single row as it is, against args.panels at once
+  bool in_order = false;               // made for cores that issue in order, slower elsewhere
 };
 
 LIGHTKERN_DECLARE_REGISTRY(Kernel)

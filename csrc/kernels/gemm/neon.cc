@@ -160,6 +160,7 @@ bool adjoin(const Panel& p) {
 
 // Tiles of two rows from the first row on, where the panel allows them. Returns the number of rows
 // that are done.
+template <bool in_order>
 size_t run_tiles(const Context& c, const Args& args) {
   const Panel& p = c.panel;
   const size_t tiles = args.m / 2;
@@ -169,21 +170,29 @@ size_t run_tiles(const Context& c, const Args& args) {
   std::memcpy(shared.multiplier, p.multiplier, sizeof(shared.multiplier));
   shared.rounding = c.output.rounding;
   shared.odd = vdupq_n_s16(1);
-  run_2x8(args, shared, tiles, c.output.last == Last::kOdd);
+  run_2x8<in_order>(args, shared, tiles, c.output.last == Last::kOdd);
   return 2 * tiles;
 }
 
+template <bool in_order>
 void run(const Args& args) {
   const Context c(args);
   if (args.panel->width == 8) {
-    run_panel<Wide, 2, 8>(c, args, run_tiles(c, args));
+    run_panel<Wide, 2, 8>(c, args, run_tiles<in_order>(c, args));
   } else {
     run_panel<Wide, 4, 4>(c, args);
   }
 }
 
+template <bool in_order>
+constexpr Kernel make_kernel(const char* name) {
+  return {name,    {2, 8, 8, 4, 2}, WeightFormat::kDense, PairRule::kLanes, run<in_order>, {},
+          nullptr, in_order};
+}
+
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_2x8c8_neon", {2, 8, 8, 4, 2}, WeightFormat::kDense, PairRule::kLanes, run},
+    make_kernel<true>("gemm_s8_2x8c8inorder_neon"),
+    make_kernel<false>("gemm_s8_2x8c8_neon"),
 };
 
 }  // namespace

@@ -130,17 +130,17 @@ struct Dot {
 };
 
 // Hot tiles of `rows` rows from the first row on, where the panel allows them. Returns the number
-// of rows that are done.
+// of rows that are done. `in_order`: the tiles take runs of 16 inputs.
 template <int rows>
 size_t run_tiles(const Context& c, const Args& args, void (*rows_apart)(const Tiles&),
-                 void (*interleaved)(const Tiles&)) {
+                 void (*interleaved)(const Tiles&), bool in_order = false) {
   const Panel& p = c.panel;
   const size_t count = args.m / rows;
   // In a window of few channels the steps lie apart, a few at a time; longer runs of steps fare
   // better below.
   const bool adjoining = p.lead == p.steps, apart = p.lead < 4 && !args.copied;
   if (!c.plain || count == 0 || !(adjoining || apart)) return 0;
-  const uint32_t run_steps = args.copied ? 16 : 8;
+  const uint32_t run_steps = in_order ? 4 : args.copied ? 16 : 8;
   Shared shared;
   std::memcpy(shared.bias, p.bias, p.width * sizeof(int32_t));
   std::memcpy(shared.multiplier, p.multiplier, p.width * sizeof(float));
@@ -164,14 +164,21 @@ size_t run_tiles(const Context& c, const Args& args, void (*rows_apart)(const Ti
   return count * rows;
 }
 
+template <bool in_order>
 void run(const Args& args) {
   const Context c(args);
   if (args.panel->width == 24) {
-    run_panel<Dot, 4, 6>(c, args, run_tiles<4>(c, args, run_4x24<false>, run_4x24<true>));
+    run_panel<Dot, 4, 6>(
+        c, args,
+        run_tiles<4>(c, args, run_4x24<false, in_order>, run_4x24<true, in_order>, in_order));
   } else if (args.panel->width == 16) {
-    run_panel<Dot, 4, 4>(c, args, run_tiles<4>(c, args, run_4x16<false>, run_4x16<true>));
+    run_panel<Dot, 4, 4>(
+        c, args,
+        run_tiles<4>(c, args, run_4x16<false, in_order>, run_4x16<true, in_order>, in_order));
   } else {
-    run_panel<Dot, 8, 2>(c, args, run_tiles<8>(c, args, run_8x8<false>, run_8x8<true>));
+    run_panel<Dot, 8, 2>(
+        c, args,
+        run_tiles<8>(c, args, run_8x8<false, in_order>, run_8x8<true, in_order>, in_order));
   }
 }
 
@@ -214,13 +221,16 @@ void copy_bundles(const Act* a, ptrdiff_t a_stride, size_t m, size_t k, Act* to,
   }
 }
 
+template <bool in_order>
+constexpr Kernel make_kernel(const char* name) {
+  return {name,           {4, 24, 4, 8}, WeightFormat::kDense,
+          PairRule::kAny, run<in_order>, {kBundle, 1, false, copy_bundles, kUnit, kPanels},
+          nullptr,        in_order};
+}
+
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_4x24c4_neondot",
-     {4, 24, 4, 8},
-     WeightFormat::kDense,
-     PairRule::kAny,
-     run,
-     {kBundle, 1, false, copy_bundles, kUnit, kPanels}},
+    make_kernel<true>("gemm_s8_4x24c4inorder_neondot"),
+    make_kernel<false>("gemm_s8_4x24c4_neondot"),
 };
 
 }  // namespace

@@ -90,8 +90,10 @@ Step lower_depthwise(const LoweringContext& context, const Fused& fused, const C
                                    args.x_zero};
   args.fits16 = dwconv::results_below(g, weights, 32000.0);
   state->kernel =
-      pick_kernel(dwconv::kRegistry, context.options, step,
-                  [&](const dwconv::Kernel& kernel) { return kernel.refuses(g, weights); });
+      pick_kernel(dwconv::kRegistry, context.options, step, [&](const dwconv::Kernel& kernel) {
+        const char* reason = kernel.refuses(g, weights);
+        return reason ? reason : wrong_core(kernel, context.options);
+      });
   const dwconv::Kernel& kernel = *state->kernel;
   step.packed_bytes = kernel.packed_bytes(g);
   std::byte* packed = context.storage.take(step.packed_bytes);

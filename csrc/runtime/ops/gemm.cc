@@ -201,7 +201,7 @@ const gemm::Kernel* choose_kernel(const LoweringContext& context, const NodeDesc
     const bool asked =
         kernel.pairs == gemm::PairRule::kWords && context.options.kernel != kernel.name;
     if (asked && !words_pay(context, node, w, kernel)) return "pairs of bytes take less time";
-    return nullptr;
+    return wrong_core(kernel, context.options);
   };
   return pick_kernel(gemm::kRegistry, context.options, step, refuses);
 }
