@@ -2,7 +2,7 @@
 
 Compiles every kernel file for its ISA level, finds the innermost loops that multiply, and lets llvm-mca run them on
 models of the cores that would choose them. A model knows issue ports and latencies, but no cache miss: these are not
-times. Cores that issue in order are modelled a second time, by the same latencies without llvm-mca's order of results.
+times. Cortex-A53 and A55 are modelled by in_order.py; their figures by llvm-mca are in the full tables alone.
 See README.md, whose table of hot loops `--readme` writes anew.
 """
 
@@ -31,26 +31,36 @@ BRANCH = re.compile(r"(?:b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+([0-9a-f
 LEAVE = re.compile(r"(bl|blr|br|ret)\b")
 ITERATIONS = 200
 MARKS = ("<!-- loops: begin -->", "<!-- loops: end -->")  # in README.md
-VECTOR = re.compile(r"(?!ld|st)\S+\s+[vqdsbh]\d")  # arithmetic on vectors
+VECTOR = re.compile(r"(?!ld|st)\S+\s+[vqdsbh]\d(?!.*, [wx]\d+$)")  # arithmetic on vectors
 # The loops that inference spends its time in: what they do, and where to find them.
 HOT = (
-    ("gemm, 2 rows x 8 channels", "gemm", "neon", "gemm::run_2x8"),
-    ("dwconv 3x3 stride 1", "dwconv", "neon", "dwconv::run_row_to<3, 1, 2, 0>"),
-    ("dwconv 3x3 stride 2", "dwconv", "neon", "dwconv::run_row_to<3, 2, 2, 0>"),
-    ("dwconv 5x5 stride 1", "dwconv", "neon", "dwconv::run_row_to<5, 1, 2, 0>"),
-    ("dwconv 5x5 stride 2", "dwconv", "neon", "dwconv::run_row_to<5, 2, 2, 0>"),
-    ("gconv", "gconv", "neon", "gconv::run_block<gconv::Pair, 4>"),
-    ("gemm, 4 x 24, rows in bundles", "gemm", "neondot", "gemm::run_4x24<true>"),
-    ("gemm, 4 x 24, rows apart", "gemm", "neondot", "gemm::run_4x24<false>"),
-    ("gemm, 4 x 16, rows in bundles", "gemm", "neondot", "gemm::run_4x16<true>"),
-    ("gemm, 4 x 16, rows apart", "gemm", "neondot", "gemm::run_4x16<false>"),
-    ("gemm, 8 x 8, rows in bundles", "gemm", "neondot", "gemm::run_8x8<true>"),
-    ("gemm, 8 x 8, rows apart", "gemm", "neondot", "gemm::run_8x8<false>"),
+    ("gemm, 2 rows x 8 channels", "gemm", "neon", "gemm::run_2x8<false>"),
+    ("gemm, 2 x 8, in order", "gemm", "neon", "gemm::run_2x8<true>"),
+    ("dwconv 3x3 stride 1", "dwconv", "neon", "dwconv::run_3x3s1"),
+    ("dwconv 3x3 stride 2", "dwconv", "neon", "dwconv::run_3x3s2"),
+    ("dwconv 5x5 stride 1", "dwconv", "neon", "dwconv::run_5x5s1"),
+    ("dwconv 5x5 stride 2", "dwconv", "neon", "dwconv::run_5x5s2"),
+    ("gconv", "gconv", "neon", "gconv::run_block<gconv::Pair, gconv::run_chunks<gconv::Pair, 4>"),
+    ("gemm, 4 x 24, rows in bundles", "gemm", "neondot", "gemm::run_4x24<true, false>"),
+    ("gemm, 4 x 24, rows apart", "gemm", "neondot", "gemm::run_4x24<false, false>"),
+    ("gemm, 4 x 16, rows in bundles", "gemm", "neondot", "gemm::run_4x16<true, false>"),
+    ("gemm, 4 x 16, rows apart", "gemm", "neondot", "gemm::run_4x16<false, false>"),
+    ("gemm, 8 x 8, rows in bundles", "gemm", "neondot", "gemm::run_8x8<true, false>"),
+    ("gemm, 8 x 8, rows apart", "gemm", "neondot", "gemm::run_8x8<false, false>"),
+    ("gemm, 4 x 24, in order, bundles", "gemm", "neondot", "gemm::run_4x24<true, true>"),
+    ("gemm, 4 x 24, in order, rows apart", "gemm", "neondot", "gemm::run_4x24<false, true>"),
+    ("gemm, 4 x 16, in order, bundles", "gemm", "neondot", "gemm::run_4x16<true, true>"),
+    ("gemm, 4 x 16, in order, rows apart", "gemm", "neondot", "gemm::run_4x16<false, true>"),
+    ("gemm, 8 x 8, in order, bundles", "gemm", "neondot", "gemm::run_8x8<true, true>"),
+    ("gemm, 8 x 8, in order, rows apart", "gemm", "neondot", "gemm::run_8x8<false, true>"),
     ("dwconv 3x3 stride 1", "dwconv", "neondot", "dwconv::run_rows<3, 1, 2, 4>"),
     ("dwconv 3x3 stride 2", "dwconv", "neondot", "dwconv::run_rows<3, 2, 1, 4>"),
     ("dwconv 5x5 stride 1", "dwconv", "neondot", "dwconv::run_5x5s1"),
     ("dwconv 5x5 stride 2", "dwconv", "neondot", "dwconv::run_5x5s2"),
-    ("gconv", "gconv", "neondot", "gconv::run_block<gconv::Quad, 4>"),
+    ("dwconv 3x3 stride 1, in order", "dwconv", "neondot", "dwconv::run_3x3s1_half"),
+    ("dwconv 3x3 stride 2, in order", "dwconv", "neondot", "dwconv::run_3x3s2_half"),
+    ("dwconv 5x5 stride 1, in order", "dwconv", "neondot", "dwconv::run_5x5s1_half"),
+    ("gconv", "gconv", "neondot", "gconv::run_block<gconv::Quad, gconv::run_chunks<gconv::Quad, 4>"),
 )
 
 
@@ -117,7 +127,7 @@ class Estimate:
     ports: float  # what the model's ports need, if nothing waited
     bound: float  # what the multiplies need
     vectors: float  # what all arithmetic on vectors needs
-    on_use: float  # cycles where only operands and units are waited for; 0: the core does not issue in order
+    mca: float  # cycles by llvm-mca, which are the same unless the core issues in order
 
     @property
     def share(self) -> float:
@@ -204,26 +214,25 @@ def loops_of(op: str, isa: str, disassembly: str, least: int) -> list[Loop]:
 
 
 def model(mca: str, core: Core, loop: Loop) -> Estimate:
-    """Run llvm-mca on a loop."""
+    """Run llvm-mca on a loop, and the other model if the core issues in order."""
     kinds = loop.multiplies
     dots, matrices = sum(kind in ("sdot", "udot") for kind in kinds), kinds.count("smmla")
     bound = (len(kinds) - dots - matrices) / core.multiplies
     bound += (dots / core.dots if dots else 0.0) + (matrices / core.matrices if matrices else 0.0)
     body = [BRANCH.sub(lambda m: m[0][: m.start(1) - m.start()] + "0b", line) for line in loop.body]
     command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={core.model}", "-mattr=+dotprod,+i8mm"]
-    command += ["-instruction-info", "-json", f"-iterations={ITERATIONS}", "-"]
+    command += ["-json", f"-iterations={ITERATIONS}", "-"]
     done = subprocess.run(command, input="\n".join(["0:", *body, ""]), capture_output=True, text=True, check=False)
     if done.returncode != 0 or not done.stdout:
         raise RuntimeError(f"{loop.op}/{loop.isa}.cc {loop.function} on {core.model}: {done.stderr.strip()[:300]}")
     report = json.loads(done.stdout)
-    region = report["CodeRegions"][0]
-    summary = region["SummaryView"]
-    cycles = summary["TotalCycles"] / ITERATIONS
+    summary = report["CodeRegions"][0]["SummaryView"]
     size = (len(loop.body), loop.on_stack)
     vectors = sum(bool(VECTOR.match(line)) for line in loop.body) / core.pipes
-    on_use = in_order.cycles(loop.body, region, report["TargetInfo"]["Resources"]) if core.ordered else 0.0
+    mca_cycles = summary["TotalCycles"] / ITERATIONS
+    cycles = in_order.cycles(core.name, loop.body) if core.ordered else mca_cycles
     ports = summary["BlockRThroughput"]
-    return Estimate(core.name, loop.op, loop.isa, loop.function, *size, cycles, ports, bound, vectors, on_use)
+    return Estimate(core.name, loop.op, loop.isa, loop.function, *size, cycles, ports, bound, vectors, mca_cycles)
 
 
 def version_of(mca: str) -> int:
@@ -249,11 +258,11 @@ def chosen(core: Core, loops: list[Loop]) -> list[Loop]:
 
 def show(core: Core, rows: list[Estimate]) -> None:
     """A Markdown table of the loops on one core."""
-    print(f"| {core.name} | instructions | on the stack | cycles | ports alone | multiplies alone | share |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| {core.name} | instructions | on the stack | cycles | llvm-mca | ports alone | multiplies alone | share |")
+    print("|---|---|---|---|---|---|---|---|")
     for r in rows:
-        cells = f"{r.instructions} | {r.on_stack} | {r.cycles:.1f} | {r.ports:.1f} | {r.bound:.1f} | {r.share:.0%}"
-        print(f"| {r.op}/{r.isa}.cc `{r.function}` | {cells} |")
+        cells = f"{r.instructions} | {r.on_stack} | {r.cycles:.1f} | {r.mca:.1f} | {r.ports:.1f} | {r.bound:.1f}"
+        print(f"| {r.op}/{r.isa}.cc `{r.function}` | {cells} | {r.share:.0%} |")
     print()
 
 
@@ -261,10 +270,8 @@ def hot_table(isa: str, ops: list[str], cores: list[Core], rows: list[Estimate])
     """A Markdown table of the hot loops of a level: on each core the cycles, and what they would be at best."""
     head, rule = "loop | instructions", "---|---"
     for core in cores:
-        head += f" | {core.name}: multiplies | vectors | llvm-mca | share"
+        head += f" | {core.name}: multiplies | vectors | cycles | share"
         rule += "|---" * 4
-        if core.ordered:
-            head, rule = f"{head} | on use | share", f"{rule}|---|---"
     lines = [f"| {head} |", f"|{rule}|"]
     for label, op, level, function in HOT:
         if level != isa or op not in ops:
@@ -278,8 +285,6 @@ def hot_table(isa: str, ops: list[str], cores: list[Core], rows: list[Estimate])
             cells = cells or f"{label} | {r.instructions}"
             best = max(r.vectors, r.bound)
             cells += f" | {r.bound:.0f} | {best:.0f} | {r.cycles:.0f} | {r.share:.0%}, {best / r.cycles:.0%}"
-            if core.ordered:
-                cells += f" | {r.on_use:.0f} | {r.bound / r.on_use:.0%}, {best / r.on_use:.0%}"
         lines.append(f"| {cells} |")
     return "\n".join(lines) + "\n"
 
