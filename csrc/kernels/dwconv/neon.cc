@@ -120,6 +120,13 @@ template <int taps, int stride, int n, int halves, int tap>
   }
 }
 
+// An address that the compiler knows nothing about; and that, from this place on. Functions, for
+// clang 14 lets no lambda name a row in assembly.
+[[gnu::always_inline]] inline void hide(const Act*& p) { __asm__("" : "+r"(p)); }
+[[gnu::always_inline]] inline void hide_here(const Act*& p) {
+  __asm__ volatile("" : "+r"(p)::"memory");
+}
+
 // n pixels of a square window without dilation. Each row of the window moves on by them.
 template <int taps, int stride, int n, int halves, Last last>
 [[gnu::always_inline]] inline void tile(const Row& t, const Act* (&rows)[taps], Act*& y) {
@@ -127,7 +134,7 @@ template <int taps, int stride, int n, int halves, Last last>
   // Addresses are registers and constants then: one step of the machine per load. GCC would add
   // registers, which takes two, and load pointers anew.
   __asm__("" : "+r"(weights));
-  each<taps>([&](auto r) { __asm__("" : "+r"(rows[r.value])); });
+  each<taps>([&](auto r) { hide(rows[r.value]); });
   Acc<halves> acc[n];
 #pragma GCC unroll 4
   for (int i = 0; i < n; ++i) acc[i] = load_bias<halves>(t);
@@ -135,7 +142,7 @@ template <int taps, int stride, int n, int halves, Last last>
 #pragma GCC unroll 4
   for (int i = 0; i < n; ++i, y += t.y_stride) store<halves, last>(acc[i], t, y);
   each<taps>([&](auto r) {
-    __asm__ volatile("" : "+r"(rows[r.value])::"memory");  // else GCC moves on early, by a copy
+    hide_here(rows[r.value]);  // else GCC moves on early, by a copy
     rows[r.value] += n * stride * kBlock;
   });
 }
