@@ -44,7 +44,7 @@ def test_widths(kernel: str) -> None:
     """Every width around the tile, strides and dilations."""
     rng = np.random.default_rng(1)
     for w, stride, dilation in itertools.product(range(1, 10), [1, 2, 3], [1, 2]):
-        for icg, ocg in [(1, 2), (2, 2), (4, 4), (8, 8)]:
+        for icg, ocg in [(1, 2), (2, 2), (4, 4), (8, 8), (16, 16)]:
             net = Net(rng, Style(weight="safe"))
             window = {"stride": (stride, stride), "dilation": (dilation, dilation), "padding": (2, 2, 2, 2)}
             model = net.model(grouped(net, (5, w), 8, icg, ocg, kernel=(3, 3), **window))
@@ -58,7 +58,9 @@ def test_widths(kernel: str) -> None:
 def test_extremes(kernel: str, weight: str, zero_point: int) -> None:
     """Weights, activations, zero points and scales at their limits: nothing saturates on the way."""
     rng = np.random.default_rng(2)
-    for kind, (icg, ocg), spread in itertools.product(INPUTS, [(1, 2), (2, 2), (4, 4), (8, 8)], [1 / 64, 1.0]):
+    for kind, (icg, ocg), spread in itertools.product(
+        INPUTS, [(1, 2), (2, 2), (4, 4), (8, 8), (16, 16)], [1 / 64, 1.0]
+    ):
         net = Net(rng, Style(weight=weight, zero_point=zero_point, spread=spread))
         model = net.model(grouped(net, (4, 3), 5, icg, ocg, kernel=(3, 3), padding=(1, 1, 1, 1)))
         if fits(model, kernel):
@@ -68,7 +70,7 @@ def test_extremes(kernel: str, weight: str, zero_point: int) -> None:
 def test_great_multipliers(isa: str) -> None:
     """Sums times a multiplier that int32 cannot hold: they come to the limits all the same."""
     rng = np.random.default_rng(5)
-    for icg in [2, 4, 8]:
+    for icg in [2, 4, 8, 16]:
         net = Net(rng, Style(weight="safe", spread=2.0**-40, clamp="none"))
         model = net.model(grouped(net, (4, 5), 64 // icg, icg, icg, kernel=(3, 3), padding=(1, 1, 1, 1)))
         assert_same_bits(model, inputs(model, rng), isa=isa)
@@ -95,7 +97,7 @@ def test_any_window(isa: str, case: tuple[Model, Any], threads: int) -> None:
 def test_fused_tail(isa: str, fuse: bool, tail: str) -> None:
     """A table, a residual, and both behind the convolution, fused or not."""
     rng = np.random.default_rng(3)
-    for w, icg, groups in itertools.product([1, 4, 7], [2, 4], [3, 16]):
+    for w, icg, groups in itertools.product([1, 4, 7], [2, 4, 16], [3, 16]):
         net = Net(rng, Style(weight="safe"))
         x = net.input((6, w, icg * groups))
         y = net.conv2d(x, icg * groups, kernel=(3, 3), padding=(1, 1, 1, 1), groups=groups)
@@ -110,7 +112,7 @@ def test_fused_tail(isa: str, fuse: bool, tail: str) -> None:
 def test_views(isa: str) -> None:
     """Input and output that are slices of wider tensors: the bytes between their pixels belong to others."""
     rng = np.random.default_rng(4)
-    for icg, left in itertools.product([2, 4, 8], [1, 8, 13]):
+    for icg, left in itertools.product([2, 4, 8, 16], [1, 8, 13]):
         net = Net(rng, Style(weight="safe"))
         c = 4 * icg
         x = net.input((7, 9, left + c + 5))

@@ -1,6 +1,6 @@
-// Square: vpdpbusd on 64 channels, all outputs of a group at once, for groups of 2, 4 and 8
-// channels with as many outputs. Quad: 32 channels, any number of outputs. Both are exact for all
-// weights; at most 64 MAC per cycle where a core has two multipliers of 256 bits.
+// Square: vpdpbusd on 64 channels, for groups of 2, 4, 8 and 16 channels with as many outputs.
+// Quad: 32 channels, any number of outputs. Both are exact for all weights; at most 64 MAC per
+// cycle where a core has two multipliers of 256 bits.
 #include "kernels/gconv/gconv.h"
 #include "kernels/gconv/ymm.inc"
 
@@ -26,6 +26,9 @@ struct Square {
   static void widen_part(const Act* x, int channels, std::byte* row) {
     _mm512_store_si512(row, _mm512_maskz_loadu_epi8(mask_of(channels), x));
   }
+  static void fill(int32_t value, std::byte* row) {
+    _mm512_store_si512(row, _mm512_set1_epi8(static_cast<char>(value)));
+  }
   static void widen_pairs(const Act*, const Act*, std::byte*) {}
 };
 
@@ -46,12 +49,15 @@ struct WideClamp {
   __m512i zero_point, lo8, hi8, order;
 };
 
-// Packing leaves in each 16 bytes, of two groups of 8 or four of 4 channels, one output behind the
-// other.
-template <int n>
+// Packing leaves in each 16 bytes the outputs of 4 / lanes groups, `lanes` of each in turn.
+template <int lanes>
 WideClamp load_wide_clamp(const Clamp& clamp) {
+  constexpr int kGroup = 4 * lanes;  // outputs
   alignas(16) uint8_t order[16];
-  for (int i = 0; i < 16; ++i) order[i] = static_cast<uint8_t>(i % n * (16 / n) + i / n);
+  for (int i = 0; i < 16; ++i) {
+    const int group = i / kGroup, o = i % kGroup;
+    order[i] = static_cast<uint8_t>(o / lanes * 4 + group * lanes + o % lanes);
+  }
   const __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(order));
   const auto limit = [&](float real) {
     return _mm512_set1_epi8(static_cast<char>(static_cast<int32_t>(real) + clamp.zero_point));
@@ -60,121 +66,146 @@ WideClamp load_wide_clamp(const Clamp& clamp) {
           _mm512_broadcast_i32x4(bytes)};
 }
 
-// 2 * 16 sums to words. The packer has proved that no product leaves int32, so the limits may come
+// 16 sums to values. The packer has proved that no product leaves int32, so the limits may come
 // last. On Zen 4 additions of int32 run beside vpdpbusd; saturating ones of int16 take its place.
-__m512i to_words(__m512i a, __m512i b, const float* multiplier, const WideClamp& clamp) {
-  const auto scale = [&](__m512i sums, const float* m) {
-    const __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_load_ps(m));
-    return _mm512_add_epi32(_mm512_cvtps_epi32(t), clamp.zero_point);
-  };
-  return _mm512_packs_epi32(scale(a, multiplier), scale(b, multiplier + 16));
+__m512i scale(__m512i sums, const float* multiplier, const WideClamp& clamp) {
+  const __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_load_ps(multiplier));
+  return _mm512_add_epi32(_mm512_cvtps_epi32(t), clamp.zero_point);
 }
 
-__m512i to_bytes(__m512i a, __m512i b, const WideClamp& clamp) {
-  const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(a, b), clamp.lo8);
-  return _mm512_shuffle_epi8(_mm512_min_epu8(bytes, clamp.hi8), clamp.order);
-}
-
-// Sums of two outputs whose groups have two lanes each: per four lanes the first output of two
-// groups, then the second one.
-__m512i add_lanes(__m512i a, __m512i b) {
-  const __m512 fa = _mm512_castsi512_ps(a), fb = _mm512_castsi512_ps(b);
-  return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(fa, fb, 0x88)),
-                          _mm512_castps_si512(_mm512_shuffle_ps(fa, fb, 0xDD)));
-}
-
-// One pixel.
-template <int n>
-[[gnu::always_inline]] inline __m512i finish_square(const __m512i* acc, const float* multiplier,
-                                                    const WideClamp& clamp) {
-  __m512i sums[4];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i)
-    sums[i] = n == 4 ? acc[i] : add_lanes(acc[n / 4 * i], acc[n / 4 * i + n / 8]);
-  const __m512i low = to_words(sums[0], sums[1], multiplier, clamp);
-  return to_bytes(low, to_words(sums[2], sums[3], multiplier + 32, clamp), clamp);
+// Of `lanes` neighbouring outputs the sums over all lanes of their groups: accumulator s holds in
+// lane j what the inputs of lane j add to output (j + s) % lanes, so it is turned by s lanes.
+template <int lanes>
+__m512i add_lanes(const __m512i* acc) {
+  if constexpr (lanes == 1) return acc[0];
+  if constexpr (lanes == 2)
+    return _mm512_add_epi32(acc[0], _mm512_shuffle_epi32(acc[1], _MM_PERM_CDAB));
+  if constexpr (lanes == 4) {
+    const __m512i low = _mm512_add_epi32(acc[0], _mm512_shuffle_epi32(acc[1], _MM_PERM_CBAD));
+    const __m512i high = _mm512_add_epi32(_mm512_shuffle_epi32(acc[2], _MM_PERM_BADC),
+                                          _mm512_shuffle_epi32(acc[3], _MM_PERM_ADCB));
+    return _mm512_add_epi32(low, high);
+  }
 }
 
 // What the tiles of a row share.
 struct SquareRow {
-  const Args* args;
   const std::byte* const* rows;
   const std::byte* packed;
   Chunk chunk;
-  WideClamp clamp;
+  int kh, kw;
+  ptrdiff_t tap_bytes, pixel_bytes;  // from one to the next in rows
+  ptrdiff_t y_pixel_stride;
   __mmask64 mask;  // outputs that exist
+  WideClamp clamp;
 };
 
-// All outputs of `pixels` neighbouring pixels, `tiles` times.
-template <int n, int pixels>
-[[gnu::noinline]] void compute_square(const SquareRow& row, ptrdiff_t column_bytes, int tiles,
-                                      Act* y) {
-  const Geometry& g = row.args->geometry;
-  const ptrdiff_t step_bytes = static_cast<ptrdiff_t>(g.dw) * 64;
-  const ptrdiff_t pixel_bytes = static_cast<ptrdiff_t>(g.sw) * 64;
-  for (; tiles > 0; --tiles, column_bytes += pixels * pixel_bytes, y += pixels * g.y_pixel_stride) {
-    __m512i acc[pixels][n];
-    for (int o = 0; o < n; ++o) {
-      const __m512i bias = _mm512_load_si512(row.packed + row.chunk.bias + o * 64);
-      for (int p = 0; p < pixels; ++p) acc[p][o] = bias;
-    }
-    const std::byte* weights = row.packed + row.chunk.weights;
-    for (int ky = 0; ky < g.kh; ++ky) {
-      const std::byte* x = row.rows[ky] + column_bytes;
-      for (int kx = 0; kx < g.kw; ++kx, x += step_bytes) {
-        __m512i v[pixels];
-        for (int p = 0; p < pixels; ++p) v[p] = _mm512_load_si512(x + p * pixel_bytes);
-        for (int o = 0; o < n; ++o, weights += 64) {
-          const __m512i w = _mm512_load_si512(weights);
-          for (int p = 0; p < pixels; ++p) multiply_add(acc[p][o], v[p], w);
-        }
+// Accumulators of a chunk: 4 / lanes registers of outputs.
+constexpr int kSums = 4;
+
+template <int pixels>
+[[gnu::always_inline]] inline void add_taps(const SquareRow& row, const std::byte* packed,
+                                            ptrdiff_t column_bytes, __m512i (&acc)[pixels][kSums]) {
+  const ptrdiff_t tap_bytes = row.tap_bytes, pixel_bytes = row.pixel_bytes;
+  for (int i = 0; i < kSums; ++i) {
+    const __m512i bias = _mm512_load_si512(packed + row.chunk.bias + i * 64);
+    for (int p = 0; p < pixels; ++p) acc[p][i] = bias;
+  }
+  const std::byte* weights = packed + row.chunk.weights;
+  for (int ky = 0; ky < row.kh; ++ky) {
+    const std::byte* x = row.rows[ky] + column_bytes;
+    for (int kx = 0; kx < row.kw; ++kx, x += tap_bytes) {
+      __m512i v[pixels];
+      for (int p = 0; p < pixels; ++p) v[p] = _mm512_load_si512(x + p * pixel_bytes);
+      for (int i = 0; i < kSums; ++i, weights += 64) {
+        const __m512i w = _mm512_load_si512(weights);
+        for (int p = 0; p < pixels; ++p) multiply_add(acc[p][i], v[p], w);
       }
     }
-    const SquareRow* late = &row;
-    __asm__("" : "+r"(late));  // else registers are lost to limits while accumulators need them
-    const WideClamp clamp = late->clamp;
-    const float* multiplier = reinterpret_cast<const float*>(row.packed + row.chunk.multiplier);
+  }
+}
+
+// All outputs of `pixels` neighbouring pixels, `tiles` times. A chunk has few accumulators on
+// purpose: what becomes of them is then short enough to run beside the products of the next one.
+template <int lanes, int pixels>
+[[gnu::noinline]] void compute_square(const SquareRow& row, ptrdiff_t column_bytes, int tiles,
+                                      Act* y) {
+  constexpr int kRegisters = kSums / lanes;  // of outputs, per chunk
+  const ptrdiff_t tile_bytes = row.pixel_bytes * pixels;
+  const WideClamp clamp = row.clamp;
+  for (; tiles > 0; --tiles, column_bytes += tile_bytes, y += pixels * row.y_pixel_stride) {
+    const std::byte* packed = row.packed;
+    __m512i values[pixels][4];
+#pragma GCC unroll 4
+    for (int first = 0; first < 4; first += kRegisters, packed += row.chunk.bytes) {
+      __m512i acc[pixels][kSums];
+      add_taps<pixels>(row, packed, column_bytes, acc);
+      const float* multiplier = reinterpret_cast<const float*>(packed + row.chunk.multiplier);
+#pragma GCC unroll 4
+      for (int p = 0; p < pixels; ++p) {
+#pragma GCC unroll 4
+        for (int i = 0; i < kRegisters; ++i)
+          values[p][first + i] =
+              scale(add_lanes<lanes>(acc[p] + i * lanes), multiplier + i * 16, clamp);
+      }
+    }
     Act* to = y;
-#pragma GCC unroll 8
-    for (int p = 0; p < pixels; ++p, to += g.y_pixel_stride)
-      _mm512_mask_storeu_epi8(to, late->mask, finish_square<n>(acc[p], multiplier, clamp));
+#pragma GCC unroll 4
+    for (int p = 0; p < pixels; ++p, to += row.y_pixel_stride) {
+      const __m512i words[2] = {_mm512_packs_epi32(values[p][0], values[p][1]),
+                                _mm512_packs_epi32(values[p][2], values[p][3])};
+      __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(words[0], words[1]), clamp.lo8);
+      bytes = _mm512_min_epu8(bytes, clamp.hi8);
+      if (lanes < 4) bytes = _mm512_shuffle_epi8(bytes, clamp.order);
+      _mm512_mask_storeu_epi8(to, row.mask, bytes);
+    }
   }
 }
 
 using ComputeSquare = void (*)(const SquareRow&, ptrdiff_t, int, Act*);
 
-// The function for tiles of `width` pixels, 1 <= width <= pixels.
-template <int n, int pixels>
+// The function for tiles of `width` pixels, 1 <= width <= 3.
+template <int lanes>
 ComputeSquare find_square(int width) {
-  if constexpr (pixels > 1) {
-    if (width < pixels) return find_square<n, pixels - 1>(width);
-  }
-  return compute_square<n, pixels>;
+  return width == 3   ? compute_square<lanes, 3>
+         : width == 2 ? compute_square<lanes, 2>
+                      : compute_square<lanes, 1>;
 }
 
-// `most` pixels per tile; tiles of a row differ by at most one pixel.
-template <int n, int most>
+// At most 3 pixels per tile; tiles of a row differ by at most one pixel, since a tile of one waits
+// for its weights.
+template <int lanes>
 void run_square(const Args& a, int block) {
   const Geometry& g = a.geometry;
-  const Chunk chunk = make_chunk(Square::kTile, g, a.layout, g.ocg);
-  const WideClamp clamp = load_wide_clamp<n>(a.epilogue->clamp);
-  const int tiles = (g.ow + most - 1) / most, width = (g.ow + tiles - 1) / tiles;
+  SquareRow row = {nullptr,
+                   nullptr,
+                   make_chunk(Square::kTile, g, a.layout, g.ocg),
+                   g.kh,
+                   g.kw,
+                   g.dw * ptrdiff_t{64},
+                   g.sw * ptrdiff_t{64},
+                   g.y_pixel_stride,
+                   0,
+                   load_wide_clamp<lanes>(a.epilogue->clamp)};
+  const int tiles = (g.ow + 2) / 3, width = (g.ow + tiles - 1) / tiles;
   const int wide = g.ow - tiles * (width - 1);
   const ptrdiff_t done = static_cast<ptrdiff_t>(wide) * width;
-  const auto compute_wide = find_square<n, most>(width);
-  const auto compute_narrow = find_square<n, most>(width > 1 ? width - 1 : 1);
+  const auto compute_wide = find_square<lanes>(width),
+             compute_narrow = find_square<lanes>(width - 1);
   run_block<Square>(
       a, block, [&](const std::byte* const* rows, const std::byte* packed, Act* y, int groups) {
-        const SquareRow row = {&a, rows, packed, chunk, clamp, mask_of(groups * g.ocg)};
+        row.rows = rows, row.packed = packed, row.mask = mask_of(groups * g.ocg);
         compute_wide(row, 0, wide, y);
-        compute_narrow(row, done * g.sw * 64, tiles - wide, y + done * g.y_pixel_stride);
+        compute_narrow(row, done * row.pixel_bytes, tiles - wide, y + done * g.y_pixel_stride);
       });
 }
 
-// Accumulators, a register of weights and one per pixel fill 28 of 32 registers, or 21.
 void run_squares(const Args& a) {
+  const int lanes = a.geometry.icg / Square::kTile.lane;
   for (int block = a.block_begin; block < a.block_end; ++block)
-    a.geometry.icg == 8 ? run_square<8, 3>(a, block) : run_square<4, 4>(a, block);
+    lanes == 4   ? run_square<4>(a, block)
+    : lanes == 2 ? run_square<2>(a, block)
+                 : run_square<1>(a, block);
 }
 
 constexpr Kernel kKernels[] = {{"gconv_s8_square64c4_avx512vnni", Square::kTile, run_squares},

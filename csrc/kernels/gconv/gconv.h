@@ -40,7 +40,7 @@ struct Tile {
   int elements, bytes, lane;
   bool safe_pairs;  // the kernel multiplies pairs with 16-bit saturation (numerics: exact only for
                     // safe pairs)
-  bool square = false;  // it takes groups of 4 or 8 channels with as many outputs, all at once
+  bool square = false;  // it takes groups of 4, 8 or 16 channels with as many outputs
 };
 
 // The scalar kernel's tile: one group per block, one channel per "register".
@@ -57,12 +57,15 @@ struct Layout {
   size_t block_bytes;  // packed block of groups; a multiple of 64
 };
 
-// Output indices of a group are computed in chunks: 4 as often as it fits, then 2, then 1; by a
-// square tile all at once. One chunk of a packed block:
+// Output indices of a group are computed in chunks: 4 as often as it fits, then 2, then 1. One
+// chunk of a packed block:
 //   int32 bias[size][lanes] | float multiplier[groups_per_block][size] |
 //   weights[kh][steps][size][register]
-// The bias of a group lies in its first lane: accumulators start from it. Multipliers of a square
-// tile lie in the order of its sums (pack.cc, place_multiplier).
+// The bias of a group lies in its first lane: accumulators start from it.
+//
+// A square tile has as many outputs as inputs per group, so it can keep what belongs to an output
+// in a lane of its own: of `lanes` accumulators, one is added to the others turned by 1, 2 and 3
+// lanes (pack.cc, output_of). Bias and multipliers lie in the order of the results (place_result).
 struct Chunk {
   int size;                          // output indices
   size_t bias, multiplier, weights;  // offsets in bytes from the start of the chunk
@@ -75,7 +78,6 @@ static inline Chunk make_chunk(const Tile& tile, const Geometry& g, const Layout
   const auto rounded = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
   Chunk c{};
   c.size = scalar ? 1 : outputs_left >= 4 ? 4 : outputs_left >= 2 ? 2 : 1;
-  if (tile.square) c.size = g.ocg;
   const size_t size = static_cast<size_t>(c.size);
   const size_t lanes = scalar ? 1 : static_cast<size_t>(tile.elements / tile.lane);
   const size_t step_bytes = static_cast<size_t>((scalar ? g.icg : tile.elements) * tile.bytes);

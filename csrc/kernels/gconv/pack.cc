@@ -1,7 +1,8 @@
 // Packing: the chunks of gconv.h, block after block. Element e of a register belongs to input
 // channel e of the block, that is to group e / icg. With one input channel per group, elements 2g
 // and 2g + 1 are columns kx = 2 * step and kx + 1 of group g. What does not exist (groups beyond
-// the last, an odd column) is zero.
+// the last, an odd column) is zero. A square tile adds up no lanes of a register, but turned
+// registers (gconv.h): see output_of.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -31,22 +32,31 @@ int8_t weight_at(const Layout& l, const Geometry& g, const Weights& w, int block
                   static_cast<size_t>(ic)];
 }
 
-// Where the multiplier of output index c of a block's group lies. A square tile holds the sums of
-// one output index in a register, groups side by side. Where a group has two lanes, the registers
-// of two indices become one: per four lanes of both, the even index of two groups, then the odd
-// one.
-int place_multiplier(const Tile& tile, const Chunk& chunk, int lanes_per_group, int group, int c) {
-  const int lanes = tile.elements / tile.lane;
-  if (!tile.square) return group * chunk.size + c;
-  if (lanes_per_group == 1) return c * lanes + group;
-  return c / 2 * lanes + group / 2 * 4 + c % 2 * 2 + group % 2;
+int lanes_per_group(const Tile& tile, const Layout& l) {
+  return is_scalar(tile) ? 1 : tile.elements / tile.lane / l.groups_per_block;
+}
+
+// The output index that accumulator o sums up in lane `lane` of a group. In a square tile, as many
+// neighbouring accumulators as a group has lanes share as many outputs; lane j of accumulator s is
+// for output (j + s) % lanes, so that turning it by s lanes brings all parts of an output together.
+int output_of(const Tile& tile, const Layout& l, int o, int lane) {
+  if (!tile.square) return o;
+  const int lanes = lanes_per_group(tile, l);
+  return o / lanes * lanes + (lane + o) % lanes;
+}
+
+// Where the results of a chunk's output index c lie, lanes of the registers that a square tile ends
+// up with: outputs of a group side by side, as many as it has lanes.
+int place_result(const Tile& tile, const Layout& l, int group, int c) {
+  const int lanes = lanes_per_group(tile, l);
+  return c / lanes * (tile.elements / tile.lane) + group * lanes + c % lanes;
 }
 
 // Bias and multipliers of output indices [o, o + chunk.size) of a block's groups.
 void pack_scales(const Tile& tile, const Layout& l, const Geometry& g, const Weights& w,
                  const Chunk& chunk, int block, int o, std::byte* packed) {
   const int lanes = is_scalar(tile) ? 1 : tile.elements / tile.lane;
-  const int per_group = lanes / l.groups_per_block;
+  const int per_group = lanes_per_group(tile, l);
   const size_t filter = static_cast<size_t>(g.kh * g.kw * g.icg);
   for (int i = 0; i < l.groups_per_block && block * l.groups_per_block + i < g.groups; ++i) {
     for (int c = 0; c < chunk.size; ++c) {
@@ -56,9 +66,13 @@ void pack_scales(const Tile& tile, const Layout& l, const Geometry& g, const Wei
       // Unsigned: intermediate values may wrap, the final accumulator fits.
       const uint32_t bias = static_cast<uint32_t>(w.bias[oc]) -
                             static_cast<uint32_t>(w.x_zero) * static_cast<uint32_t>(sum);
-      std::memcpy(packed + (c * lanes + i * per_group) * 4, &bias, 4);
-      const int place = place_multiplier(tile, chunk, per_group, i, c);
-      std::memcpy(packed + chunk.multiplier + place * 4, &w.multiplier[oc], 4);
+      // Of the accumulators that share an output, the one that is not turned has its bias.
+      const int bias_at = tile.square
+                              ? c / per_group * per_group * lanes + i * per_group + c % per_group
+                              : c * lanes + i * per_group;
+      const int multiplier_at = tile.square ? place_result(tile, l, i, c) : i * chunk.size + c;
+      std::memcpy(packed + bias_at * 4, &bias, 4);
+      std::memcpy(packed + chunk.multiplier + multiplier_at * 4, &w.multiplier[oc], 4);
     }
   }
 }
@@ -70,7 +84,9 @@ void pack_weights(const Tile& tile, const Layout& l, const Geometry& g, const We
     for (int step = 0; step < l.steps; ++step) {
       for (int c = 0; c < chunk.size; ++c) {
         for (int e = 0; e < elements; ++e, out += tile.bytes) {
-          const int8_t value = weight_at(l, g, w, block, o + c, ky, step, e);
+          const int lane = is_scalar(tile) ? 0 : e / tile.lane % lanes_per_group(tile, l);
+          const int8_t value =
+              weight_at(l, g, w, block, output_of(tile, l, o + c, lane), ky, step, e);
           const int16_t wide = value;
           std::memcpy(out, tile.bytes == 1 ? static_cast<const void*>(&value) : &wide,
                       static_cast<size_t>(tile.bytes));
@@ -115,8 +131,8 @@ Layout make_layout(const Tile& tile, const Geometry& g) {
 const char* refuses(const Tile& tile, const Geometry& g, const Weights& w) {
   if (is_scalar(tile)) return nullptr;
   if (tile.square) {
-    const bool fits = g.icg == g.ocg && (g.icg == 4 || g.icg == 8);
-    if (!fits) return "a group must have 4 or 8 channels, and as many outputs";
+    const bool fits = g.icg == g.ocg && (g.icg == 4 || g.icg == 8 || g.icg == 16);
+    if (!fits) return "a group must have 4, 8 or 16 channels, and as many outputs";
     return is_bounded(g, w) ? nullptr : "a result could exceed 30 bits before its limits";
   }
   if (g.icg == 1) {

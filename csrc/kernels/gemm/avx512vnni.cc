@@ -12,7 +12,7 @@ namespace {
 struct Zmm {
   using Vector = __m512i;
   static constexpr int kLanes = 16, kTile = 12, kNarrowTile = 12;
-  static constexpr bool kHalves = true;
+  static constexpr bool kHalves = true, kOverlap = true;
   static Vector load(const void* p) { return _mm512_loadu_si512(p); }
   static Vector load_half(const void* p) {
     return _mm512_castsi256_si512(_mm256_loadu_si256(static_cast<const __m256i*>(p)));

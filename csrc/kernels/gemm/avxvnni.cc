@@ -11,6 +11,7 @@ struct Ymm {
   using Vector = __m256i;
   static constexpr int kLanes = 8, kTile = 6, kNarrowTile = 12;
   static constexpr bool kHalves = false;  // 128 bits take a multiplier as long as 256
+  static constexpr bool kOverlap = false;
   static Vector load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
   static Vector broadcast(int32_t v) { return _mm256_set1_epi32(v); }
   static Vector dot(Vector acc, Vector x, Vector w) {
