@@ -49,11 +49,24 @@ struct Clamp {
   return finish(static_cast<float>(acc) * multiplier, clamp);
 }
 
+// The add below in integers, for CPUs that multiply words and add the products (x86):
+//
+//   y = (start + ka * (a - 128) + kb * (b - 128)) >> shift, packed to a byte and limited
+//
+// A coefficient is 256 * high + low; no sum leaves int32.
+struct AddFit {
+  int16_t high[2];  // of a, of b
+  uint8_t low[2];
+  int32_t start;
+  int shift;  // 0: there is no fit
+};
+
 // Add of two quantized values: t = (a - za) * ma + (b - zb) * mb.
 struct AddParams {
   float ma, mb;
   int32_t za, zb;  // memory domain
   Clamp clamp;
+  AddFit fit;  // gives the same for all a and b, if there is one
 };
 
 [[maybe_unused]] static inline Act requantize_add(Act a, Act b, const AddParams& p) {

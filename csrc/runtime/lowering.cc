@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "kernels/add/add.h"
+
 namespace lightkern {
 
 Clamp make_clamp(const NodeDesc& node, const TensorView& out) {
@@ -31,8 +33,10 @@ MemoryTable::MemoryTable(const NodeDesc& table_node) {
 AddParams make_add(const NodeDesc& add_node, const TensorView& a, const TensorView& b,
                    const TensorView& out) {
   const float ma = a.scale / out.scale, mb = b.scale / out.scale;
-  return {ma, add_node.op == "sub" ? -mb : mb, a.zero_point, b.zero_point,
-          make_clamp(add_node, out)};
+  AddParams params = {ma,           add_node.op == "sub" ? -mb : mb, a.zero_point,
+                      b.zero_point, make_clamp(add_node, out),       {}};
+  if (kActOffset != 0) add::fit(params);  // no kernel on Arm has use for it
+  return params;
 }
 
 int final_output(const Fused& fused) {

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders import Net, Style, inputs
+from builders import Net, Style, float32, inputs
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_checks import assert_same_bits, check_shapes, kernels_of, strided_input, strided_output
@@ -46,16 +46,31 @@ def test_every_pair_of_values(kernel, op):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_one_row_for_all_rows(kernel):
-    """Squeeze-and-excitation: every pair of values, rows of several blocks, and factors that leave 32 bits."""
+    """Squeeze-and-excitation: every pair of values, rows of several blocks, and factors that leave 32 bits.
+
+    Scales like those of real models, which avx512vnni multiplies in integers, and powers of two, whose exact middles
+    it leaves to floats.
+    """
     rng = np.random.default_rng(4)
-    for columns, scales in ((256, (0.5, 0.25, 16.0)), (255, (0.0625, 0.03125, 0.25)), (600, (256.0, 256.0, 1.0))):
+    for columns, scales, clamp in (
+        (256, (0.5, 0.25, 16.0), (-128, 127)),
+        (255, (0.0625, 0.03125, 0.25), (-128, 127)),
+        (600, (256.0, 256.0, 1.0), (-128, 127)),
+        (256, (0.0173, 0.00391, 0.0131), (-128, 127)),
+        (330, (0.0173, 0.00391, 0.0131), (3, 90)),
+        (256, (0.0173, 0.1, 0.0131), (-128, 127)),
+        (256, (1e-5, 1e-5, 1.0), (-128, 127)),
+        (256, (1.0, 1 / 254, 1.0), (-128, 127)),
+        (256, (0.31, 0.27, 0.0131), (3, 3)),
+    ):
         net = Net(rng, Style(clamp="none"))
         a, b = (
-            net.input(shape, quant=Quant(s, z))
+            net.input(shape, quant=Quant(float32(s), z))
             for shape, s, z in (((256, columns), scales[0], -7), ((columns,), scales[1], -128))
         )
         y = net.binary("mul", a, b)
-        net.quants[y] = Quant(scales[2], 3)
+        net.quants[y] = Quant(float32(scales[2]), 3)
+        net.nodes[-1].attrs["clamp"] = list(clamp)
         x = {
             "input0": np.broadcast_to(np.arange(-128, 128)[:, None], (1, 256, columns)).astype(np.int8),
             "input1": (np.arange(columns)[None] % 256 - 128).astype(np.int8),

@@ -56,6 +56,29 @@ def test_near_the_middle_of_two_levels(kernel):
         x = np.concatenate([np.repeat(v, 32) for v in exact.T]).astype(np.float32)  # alone in their vectors, and mixed
         x = np.concatenate([x, rng.permutation(x)])
         assert_same_bits(roundtrip((len(x),), quant), x[None], isa=levels_of(kernel))
+        planes = np.stack([x, rng.permutation(x), x[::-1]])[None, :, None]
+        assert_same_bits(roundtrip((1, len(x), 3), quant, "NCHW"), planes, isa=levels_of(kernel))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_three_planes_of_all_kinds_of_values(kernel):
+    """Each special value alone among ordinary ones, in every plane; a NaN is found in any."""
+    rng = np.random.default_rng(5)
+    for scale in (0.0187, 3e-38, 1e36):
+        quant = Quant(float32(scale), -14)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = interesting(quant)
+        x = np.tile(values.clip(-2, 2), (1, 3, 1, 3))
+        for plane in range(3):
+            x[0, plane, 0, plane * len(values) : (plane + 1) * len(values)] = rng.permutation(values)
+        model = roundtrip((1, x.shape[-1], 3), quant, "NCHW")
+        assert_same_bits(model, x, isa=levels_of(kernel))
+    session = Session(roundtrip((1, 130, 3), Quant(float32(0.1), 0), "NCHW"), isa=levels_of(kernel), guarded=True)
+    for at in range(3 * 130):
+        x = np.ones((1, 3, 1, 130), np.float32)
+        x.flat[at] = np.nan
+        with pytest.raises(ValueError, match="NaN at index"):
+            session.run(x)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -17,6 +17,9 @@ struct Kernel {
   void (*run)(const Args&);
 };
 
+// pack.cc: looks for params.fit.
+void fit(AddParams& params);
+
 LIGHTKERN_DECLARE_REGISTRY(Kernel)
 
 }  // namespace lightkern::add

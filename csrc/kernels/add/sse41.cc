@@ -1,5 +1,4 @@
-// add on SSE4.1: 16 bytes in about 50 instructions (simd/x86.inc, add_bytes), bound by the four
-// vector pipes.
+// add on SSE4.1: x86.inc says how.
 #include "kernels/simd/sse41.h"
 
 #include "kernels/add/add.h"
@@ -7,12 +6,7 @@
 namespace lightkern::add {
 namespace {
 
-void run(const Args& args) {
-  const AddVec p = load_add(args.params);
-  walk_operands(
-      args.operands, [&](Bytes a, Bytes b) { return add_bytes(a, b, p); },
-      [&](Act a, Act b) { return requantize_add(a, b, args.params); });
-}
+#include "kernels/add/x86.inc"
 
 constexpr Kernel kKernels[] = {{"add_s8_16_sse41", run}};
 

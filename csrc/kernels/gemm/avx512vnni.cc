@@ -97,40 +97,84 @@ struct Zmm {
   }
 
   static constexpr bool kAnyWidth = true;
-  // 32 bytes at once: a row, or two of 16.
+  static bool is_dense(const Args& args) {
+    const ptrdiff_t n = args.panel->n;
+    return args.y_stride == n && (!args.residual || args.epilogue->residual_stride == n);
+  }
+
+  // 64 bytes at once: of all rows in one piece, or two rows, or four of 16.
   template <int pitch>
   static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec& table, Act* bytes,
-                        size_t m, const Act* residual, Act* y, ptrdiff_t y_stride) {
-    constexpr size_t kRows = 32 / pitch;
-    const __mmask32 mask = mask_of(panel);
+                        bool dense, size_t m, const Act* residual, Act* y, ptrdiff_t y_stride) {
+    // compute(bytes, residual): the latter is called for its bytes.
     const auto walk = [&](auto compute) {
-      for (size_t i = 0; i < m; i += kRows, y += kRows * y_stride) {
-        const bool both = i + 1 < m;
-        const __m256i v = compute(load_bytes(bytes + i * pitch), both);
-        const __m512i all = _mm512_castsi256_si512(v);
-        store_row<pitch / 16, false>(all, 0, mask, y);
-        if (kRows == 2 && both) store_row<1, false>(all, 1, mask, y + y_stride);
-        if (residual) residual += kRows * e.residual_stride;
-      }
+      dense ? walk_piece(bytes, m * panel.n, residual, y, compute)
+            : walk_rows<pitch>(panel, bytes, m, residual, e.residual_stride, y, y_stride, compute);
     };
+    if (!residual) return walk([&](Vector v, auto) { return lookup(v, table); });
+    const auto tabulated = [&](Vector v) { return e.table ? lookup(v, table) : v; };
+    if (e.add.fit.shift) {
+      const AddWide add = load_add_wide(e.add);
+      return walk([&](Vector v, auto other) { return add_wide(tabulated(v), other(), add); });
+    }
     const AddVec add = load_add(e.add);
-    const auto added = [&](__m256i v, bool both) {
-      __m256i other;
-      if (kRows == 1) {
-        other = _mm256_maskz_loadu_epi8(mask, residual);
-      } else {
-        const auto row = [&](const Act* at) {
-          return _mm_maskz_loadu_epi8(static_cast<__mmask16>(mask), at);
-        };
-        other = _mm256_inserti128_si256(_mm256_castsi128_si256(row(residual)),
-                                        row(residual + (both ? e.residual_stride : 0)), 1);
+    walk([&](Vector v, auto other) {
+      const Vector a = tabulated(v), b = other();
+      const auto half = [&](int i) { return add_reals(half_of(a, i), half_of(b, i), add); };
+      return _mm512_inserti64x4(_mm512_castsi256_si512(half(0)), half(1), 1);
+    });
+  }
+
+  template <class Compute>
+  static void walk_piece(const Act* bytes, size_t n, const Act* residual, Act* y, Compute compute) {
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64)
+      _mm512_storeu_si512(y + i, compute(load(bytes + i), [&] { return load(residual + i); }));
+    if (i == n) return;
+    const __mmask64 some = (__mmask64{1} << (n - i)) - 1;
+    const auto other = [&] { return _mm512_maskz_loadu_epi8(some, residual + i); };
+    _mm512_mask_storeu_epi8(y + i, some, compute(load(bytes + i), other));
+  }
+
+  template <int pitch, class Compute>
+  static void walk_rows(const Panel& panel, const Act* bytes, size_t m, const Act* residual,
+                        ptrdiff_t residual_stride, Act* y, ptrdiff_t y_stride, Compute compute) {
+    constexpr int kRows = 64 / pitch;
+    const __mmask32 mask = mask_of(panel);
+    for (size_t i = 0; i < m; i += kRows, y += kRows * y_stride) {
+      const int rows = m - i < kRows ? static_cast<int>(m - i) : kRows;
+      const Vector v = compute(load(bytes + i * pitch), [&] {
+        return load_rows<pitch>(mask, residual, residual_stride, rows);
+      });
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        if (r < rows) store_row<pitch / 16, false>(v, r, mask, y + r * y_stride);
       }
-      return add_bytes(v, other, add);
-    };
-    if (e.table && residual)
-      return walk([&](__m256i v, bool both) { return added(lookup(v, table), both); });
-    if (e.table) return walk([&](__m256i v, bool) { return lookup(v, table); });
-    walk(added);
+      if (residual) residual += kRows * residual_stride;
+    }
+  }
+
+  static __m256i half_of(Vector v, int i) {
+    return i ? _mm512_extracti64x4_epi64(v, 1) : _mm512_castsi512_si256(v);
+  }
+
+  // Rows of a residual, up to 64 bytes of them, as those of the buffer lie; the last for any
+  // beyond.
+  template <int pitch>
+  static Vector load_rows(__mmask32 mask, const Act* x, ptrdiff_t stride, int rows) {
+    const auto at = [&](int r) { return x + (r < rows ? r : rows - 1) * stride; };
+    if constexpr (pitch == 32) {
+      return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, at(0))),
+                                _mm256_maskz_loadu_epi8(mask, at(1)), 1);
+    } else {
+      const auto two = [&](int r) {
+        const auto row = [&](int i) {
+          return _mm_maskz_loadu_epi8(static_cast<__mmask16>(mask), at(i));
+        };
+        return _mm256_inserti128_si256(_mm256_castsi128_si256(row(r)), row(r + 1), 1);
+      };
+      return _mm512_inserti64x4(_mm512_castsi256_si512(two(0)), two(2), 1);
+    }
   }
 };
 

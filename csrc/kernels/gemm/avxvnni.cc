@@ -58,9 +58,10 @@ struct Ymm {
   }
 
   static constexpr bool kAnyWidth = false;
+  static bool is_dense(const Args&) { return false; }
   template <int pitch>
   static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec& table, Act* bytes,
-                        size_t m, const Act* residual, Act* y, ptrdiff_t y_stride) {
+                        bool, size_t m, const Act* residual, Act* y, ptrdiff_t y_stride) {
     alignas(32) Act other[kBuffered * pitch];
     finish_rows<pitch>(panel, e, table, bytes, other, m, residual, y, y_stride);
   }

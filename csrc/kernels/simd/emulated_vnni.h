@@ -34,3 +34,15 @@ static inline void emulated_store_bytes(void* to, Mask mask, Vector v) {
 #define _mm_mask_storeu_epi8(p, mask, v) emulated_store_bytes(p, mask, v)
 #define _mm256_mask_storeu_epi8(p, mask, v) emulated_store_bytes(p, mask, v)
 #define _mm512_mask_storeu_epi8(p, mask, v) emulated_store_bytes(p, mask, v)
+
+// Shifts of 32 bits by a count per lane, which SIMDe lacks in this width.
+template <class Vector>
+static inline Vector emulated_shift_right(Vector x, Vector counts) {
+  int32_t lanes[sizeof(Vector) / 4], by[sizeof(Vector) / 4];
+  __builtin_memcpy(lanes, &x, sizeof(x));
+  __builtin_memcpy(by, &counts, sizeof(counts));
+  for (unsigned i = 0; i < sizeof(Vector) / 4; ++i) lanes[i] >>= by[i];
+  __builtin_memcpy(&x, lanes, sizeof(x));
+  return x;
+}
+#define _mm512_srav_epi32(x, counts) emulated_shift_right<__m512i>(x, counts)

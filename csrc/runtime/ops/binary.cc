@@ -11,7 +11,20 @@ struct State {
   const Kernel* kernel;
   Args args;
   RowWork work;
+  std::unique_ptr<const mul::Fit> fit;  // args may point to it
 };
+
+// The search takes as long as some hundred rows.
+void find_fit(State<mul::Kernel, mul::Args>& state, size_t rows) {
+  constexpr size_t kWorthFit = 16;
+  const Operands& o = state.args.operands;
+  if (!state.kernel->fits || !o.b_step || o.b_stride || rows < kWorthFit) return;
+  auto fit = std::make_unique<mul::Fit>();
+  if (!mul::fit(state.args, fit.get())) return;
+  state.args.fit = fit.get();
+  state.fit = std::move(fit);
+}
+void find_fit(State<add::Kernel, add::Args>&, size_t) {}  // make_add did
 
 template <class Kernel, class Args>
 void run(const void* state, const StepIo& io, size_t begin, size_t end, std::byte*) {
@@ -50,6 +63,7 @@ Step lower(const KernelRegistry<Kernel>& registry, const LoweringContext& contex
                               [](const Kernel&) -> const char* { return nullptr; });
   state->args = args;
   state->work = split_rows(y, a.dense() && y.dense() && (one_value || (per_channel && same)), 2);
+  find_fit(*state, state->work.flat ? 1 : y.pixels());
   step.units = state->work.split.units;
   step.state = state;
   step.run = run<Kernel, Args>;
@@ -65,8 +79,9 @@ Step lower_binary(const LoweringContext& context, const Fused& fused) {
   const TensorView &a = context.in(node, 0), &b = context.in(node, 1), &y = context.out(node);
   if (node.op == "mul") {
     const float multiplier = a.scale * b.scale / y.scale;
-    return lower(mul::kRegistry, context, fused,
-                 mul::Args{{}, a.zero_point, b.zero_point, multiplier, make_clamp(node, y)});
+    return lower(
+        mul::kRegistry, context, fused,
+        mul::Args{{}, a.zero_point, b.zero_point, multiplier, make_clamp(node, y), nullptr});
   }
   return lower(add::kRegistry, context, fused, add::Args{{}, make_add(node, a, b, y)});
 }
