@@ -2,7 +2,8 @@
 //
 // Ceiling: 64 MAC per cycle on Zen 4 and on client cores of Intel, 128 on others. A step of 12x32
 // issues 24 vpdpbusd and 14 loads; 24 accumulators, 2 registers of weights and a row leave 5 of 32
-// registers free. To turn 4 registers of sums into bytes takes 20 operations more.
+// registers free. To turn 4 registers of sums into bytes takes 20 operations more. From some twenty
+// rows on tiles are half as tall, 6x32, and these operations lie between the products of the next.
 #include "kernels/gemm/dot.inc"
 #include "kernels/simd/x86.h"
 

@@ -8,7 +8,7 @@ namespace {
 
 #include "kernels/mul/x86.inc"
 
-constexpr Kernel kKernels[] = {{"mul_s8_32_avx2", run, false}};
+constexpr Kernel kKernels[] = {{"mul_s8_32_avx2", run}};
 
 }  // namespace
 

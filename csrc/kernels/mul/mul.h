@@ -30,7 +30,7 @@ struct Args {
 struct Kernel {
   const char* name;
   void (*run)(const Args&);
-  bool fits;  // has use for args.fit where b is one row for all
+  bool fits = false;  // has use for args.fit where b is one row for all
 };
 
 // pack.cc: false if there is no fit for these zero points, multiplier and limits.

@@ -32,7 +32,7 @@ void run(const Args& args) {
       });
 }
 
-constexpr Kernel kKernels[] = {{"mul_s8_16_neon", run, false}};
+constexpr Kernel kKernels[] = {{"mul_s8_16_neon", run}};
 
 }  // namespace
 

@@ -18,7 +18,7 @@ void run(const Args& args) {
   }
 }
 
-constexpr Kernel kKernels[] = {{"mul_s8_1_scalar", run, false}};
+constexpr Kernel kKernels[] = {{"mul_s8_1_scalar", run}};
 
 }  // namespace
 

@@ -8,7 +8,7 @@ namespace {
 
 #include "kernels/mul/x86.inc"
 
-constexpr Kernel kKernels[] = {{"mul_s8_16_sse41", run, false}};
+constexpr Kernel kKernels[] = {{"mul_s8_16_sse41", run}};
 
 }  // namespace
 
