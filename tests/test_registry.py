@@ -27,6 +27,7 @@ from lightkern.session import Session
 
 TESTS = Path(__file__).resolve().parent
 KERNELS = _core.kernels()
+LEVELS = _core.isa_levels()
 # <op>_<type>[_<sparsity>]_<tile>_<isa>; the tile may be several words: 3x3s1_4x2.
 NAME = re.compile(r"(?P<op>[a-z]+)_(?P<type>s8|f32)(_(?P<rest>[a-z0-9]+))+_(?P<isa>[a-z0-9]+)")
 ALL_LEVELS = {"avx512vnni", "avxvnni", "avx2", "sse41", "i8mm", "neondot", "neon", "scalar"}
@@ -196,6 +197,33 @@ def test_explain_gives_a_reason_for_every_kernel_not_taken():
             op = step.kernel.split("_")[0]
             assert by_op[op] <= named, step
             assert all(reason for _, reason in step.rejected), step
+
+
+def all_cores_in_order() -> bool:
+    """Whether every CPU that this process may use says that it is a Cortex-A53 or A55 of Arm."""
+    if sys.platform != "linux":
+        return False
+    files = [Path(f"/sys/devices/system/cpu/cpu{cpu}/regs/identification/midr_el1") for cpu in os.sched_getaffinity(0)]
+    parts = {int(file.read_text(), 16) >> 4 & 0xFFF if file.exists() else 0 for file in files}
+    return parts <= {0xD03, 0xD05}
+
+
+@pytest.mark.parametrize("kernel", [(name, isa) for _, isa, name in KERNELS if "inorder" in name and isa in LEVELS])
+def test_kernels_for_cores_that_issue_in_order_are_taken_there_and_nowhere_else(kernel):
+    name, isa = kernel
+    net = Net(np.random.default_rng(4))
+    x = net.input((9, 9, 64))
+    window = re.search(r"(\d)x\1s(\d)", name)
+    if window:
+        taps, stride = int(window[1]), int(window[2])
+        y = net.conv2d(x, 64, kernel=(taps, taps), stride=(stride, stride), groups=64)
+    else:
+        y = net.conv2d(x, 48)
+    (step,) = Session(net.model(y), isa=isa).explain()
+    if all_cores_in_order():
+        assert step.kernel == name
+    else:
+        assert dict(step.rejected)[name] == "made for cores that issue in order"
 
 
 def test_a_kernel_of_no_op_is_an_error():
