@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Net, Style, float_graph, inputs
+from builders import Net, Style, inputs
+from float_nets import float_graph
 from hypothesis import given
 from strategies import one_node_models, random_models
 

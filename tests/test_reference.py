@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import INPUTS, WEIGHTS, Net, Style, inputs, random_model
+from builders import INPUTS, WEIGHTS, Net, Style, inputs
 from elements import ELEMENT, Quants
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from random_network import random_model
 from strategies import ONE_NODE, one_node_models, random_models
 
 from lightkern import float_ops, reference

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import Net, inputs, random_model
+from builders import Net, inputs
 from numpy.testing import assert_array_equal
+from random_network import random_model
 
 import lightkern as lk
 from lightkern import reference

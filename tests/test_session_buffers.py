@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Net, inputs, random_model
+from builders import Net, inputs
 from forge import reseal, small_model
+from random_network import random_model
 
 import lightkern as lk
 from lightkern import reference

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import Net, inputs, random_model
+from builders import Net, inputs
+from random_network import random_model
 
 from lightkern import _core, reference
 from lightkern.session import PackedModel, Session

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Style, inputs, random_model
+from builders import Style, inputs
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
+from random_network import random_model
 from strategies import random_models
 
 from lightkern import reference
