@@ -128,7 +128,17 @@ class NodeList(Record):
 
 
 class Graph(NodeList):
-    """A float network: what an importer returns and `lightkern.compress` takes."""
+    """A float network: what an importer returns and `lightkern.compress` takes.
+
+    Attributes
+    ----------
+    name : str
+        For people; appears in messages.
+    inputs, outputs : list of Port
+        At least one each.
+    nodes : list of Node
+        In topological order; float32 parameters (int32 those of resize).
+    """
 
     def validate(self) -> None:
         """Check every rule, and that all parameters are finite.
@@ -190,8 +200,13 @@ class Graph(NodeList):
         Returns
         -------
         ndarray or dict of str to ndarray
-            One output array, or a dict by output name where the graph has several. With `keep`, a pair of that and a
-            dict from tensor name to canonical array [n, ...].
+            One float32 array [n, *api_shape], or a dict by output name where the graph has several. With `keep`, a
+            pair of that and a dict from tensor name to canonical array [n, ...].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name or a shape does not fit.
         """
         from . import float_ops
 
@@ -238,10 +253,20 @@ def check_fields(rule: OpRule, node: Node) -> None:
 def load_graph(path: str | os.PathLike[str]) -> Graph:
     """Read and validate a float network that `Graph.save` wrote.
 
+    Parameters
+    ----------
+    path : path-like
+        A ``.lk`` file.
+
+    Returns
+    -------
+    Graph
+        float32 parameters, whatever the file stores.
+
     Raises
     ------
     FormatError
-        If the file is truncated, corrupt or contradicts itself.
+        If the file is truncated, corrupt or contradicts itself, or holds an int8 network.
     OSError
         If it cannot be read.
     """

@@ -22,7 +22,13 @@ MAX_THREADS = 256
 
 
 def isa_levels() -> list[str]:
-    """ISA levels that this CPU has and lightkern was compiled for, best first; the last is always "scalar"."""
+    """ISA levels that this CPU has and lightkern was compiled for.
+
+    Returns
+    -------
+    list of str
+        Best first, such as ``["avx2", "sse41", "scalar"]``; the last is always "scalar".
+    """
     return _core.isa_levels()
 
 
@@ -57,13 +63,24 @@ class PackedModel:
     fuse : bool
         Fuse activations, residual adds and shuffles into their neighbours. The bits are the same either way.
 
+    Attributes
+    ----------
+    isa : str
+        The cap on ISA levels; "" if there is none.
+    inputs, outputs : tuple of Port
+        As in the model.
+    quants : dict of str to Quant
+        Of the tensors of all ports.
+
     Raises
     ------
     TypeError
         If it is no model.
     ValueError
-        If the model breaks a rule, the ISA level is not available, or the kernel does not fit. For a file it is a
-        `FormatError`.
+        If the model breaks a rule, the ISA level is not available, or the kernel does not fit. Where a file breaks the
+        rule, it is a `FormatError`.
+    UnsupportedError
+        If an int32 accumulator of a `Model` could overflow.
     OSError
         If the file cannot be read.
     """
@@ -106,7 +123,10 @@ class PackedModel:
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """What each step is: name, op, kernel, macs, ..., and the kernels that were rejected, with reasons."""
+        """Per step a dict: ``name``, ``op``, ``kernel``, ``macs`` (per image), ``packed_nbytes``, and more.
+
+        ``rejected`` holds pairs of a kernel that was not taken, and why.
+        """
         return self._plan.steps
 
     @property
@@ -172,7 +192,19 @@ def _in_order(value: Any) -> Any:
 
 
 class StepChoice(NamedTuple):
-    """Why a step runs as it does: an entry of `Session.explain`."""
+    """Why a step runs as it does: an entry of `Session.explain`.
+
+    Attributes
+    ----------
+    name : str
+        Name of the node; those of fused nodes joined by " + ".
+    op : str
+        Its op, or theirs, likewise.
+    kernel : str
+        The kernel that runs it.
+    rejected : tuple of (str, str)
+        Kernels that were not taken, each with the reason.
+    """
 
     name: str
     op: str
@@ -189,14 +221,20 @@ class Session:
         A `PackedModel` is shared: sessions on it add only their activations. A path is that of a ``.lk`` file.
     threads : int
         Threads that work on one image, the caller included.
-    isa : str, optional
+    isa, kernel, guarded, fuse
         As for `PackedModel`; not allowed together with a `PackedModel`.
+
+    Attributes
+    ----------
+    packed : PackedModel
+        What it runs.
 
     Raises
     ------
     TypeError, ValueError
-        If an option does not fit or the model breaks a rule.
-
+        If an option does not fit or the model breaks a rule; a `FormatError` where a file does.
+    UnsupportedError
+        If an int32 accumulator of a `Model` could overflow.
     OSError
         If the file cannot be read.
 
@@ -298,6 +336,11 @@ class Session:
         list of dict
             Per stage, in order of execution, "inputs" and "outputs" included: ``name``, ``op``, ``kernel``, ``macs``
             (per image), ``seconds`` (median), ``packed_nbytes``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` does not fit, its batch is not 1, or `repeat` is not a positive int.
         """
         import numpy as np
 
