@@ -131,13 +131,17 @@ def test_accumulators_near_the_int32_limit_are_exact() -> None:
 
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("zero_point", [-128, 0, 127])
-def test_extremes_run(weight: str, zero_point: int) -> None:
+def test_definition_per_element_at_extremes(weight: str, zero_point: int) -> None:
+    """Of every node of a network with weights, zero points, scales and inputs at their limits."""
     rng = np.random.default_rng(1)
     model = random_model(rng, 3, style=Style(weight, zero_point, 1 / 64))
     for kind in INPUTS:
-        y = reference.run(model, inputs(model, rng, kind))
-        for array in y.values() if isinstance(y, dict) else [y]:
-            assert array.dtype == np.int8
+        _, values = reference.run(model, inputs(model, rng, kind), keep=True)
+        for node in model.nodes:
+            y = values[node.output]
+            index = tuple(int(rng.integers(d)) for d in y.shape[1:])
+            at = ELEMENT[node.op](node, [values[name][0] for name in node.inputs], model.quants)
+            assert int(y[(0, *index)]) == at(*index), (node, index)
 
 
 @given(random_models())
