@@ -9,7 +9,8 @@ from ._core import __version__
 from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port, load_graph
 from .model import Model, Quant, load
-from .session import PackedModel, Session, isa_levels
+from .packed import PackedModel, isa_levels
+from .session import Session
 
 if TYPE_CHECKING:
     from . import ops, reference

@@ -20,7 +20,8 @@ import lightkern as lk
 from lightkern import reference
 from lightkern.model import Model
 from lightkern.opset import MODEL_OPS
-from lightkern.session import PackedModel, Session, _quantized
+from lightkern.packed import PackedModel, _quantized
+from lightkern.session import Session
 
 WITHOUT_NUMPY = """
 import math, mmap, sys

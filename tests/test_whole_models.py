@@ -17,7 +17,8 @@ from strategies import random_models
 
 from lightkern import reference
 from lightkern.model import Model
-from lightkern.session import PackedModel, Session
+from lightkern.packed import PackedModel
+from lightkern.session import Session
 
 STYLES = (Style(), Style(zero_point=-128), Style(spread=1 / 16, weight="max"), Style(clamp="relu", weight="alternate"))
 
