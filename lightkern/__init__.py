@@ -1,4 +1,4 @@
-"""lightkern: int8 inference kernels for vision networks on mobile CPUs."""
+"""lightkern: int8 inference kernels for vision networks on mobile and desktop CPUs."""
 
 from __future__ import annotations
 

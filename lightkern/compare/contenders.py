@@ -82,7 +82,7 @@ def _lightkern_digest() -> str:
     parts = [
         root / "compression",
         root / "importers",
-        *(root / f"{name}.py" for name in ("graph", "model", "float_ops")),
+        *(root / f"{name}.py" for name in ("graph", "model", "opset", "float_ops", "reference")),
     ]
     sources = [path for part in parts for path in (sorted(part.rglob("*.py")) if part.is_dir() else [part])]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
