@@ -70,6 +70,16 @@ class NodeList(Record):
     def shapes(self, ops: Mapping[str, OpRule] = GRAPH_OPS) -> dict[str, Shape]:
         """Shape of every tensor, without batch.
 
+        Parameters
+        ----------
+        ops : mapping of str to OpRule
+            The ops that may occur: `lightkern.opset.GRAPH_OPS`, or `MODEL_OPS` for int8.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            By tensor: (H, W, C), (L, C) or (C,).
+
         Raises
         ------
         ValueError
@@ -213,7 +223,7 @@ class Graph(NodeList):
         return float_ops.run(self, x, keep=keep)
 
     def copy(self) -> Graph:
-        """Deep copy, parameters included."""
+        """A deep copy, parameters included."""
         import copy
 
         return copy.deepcopy(self)
