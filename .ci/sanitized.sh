@@ -14,7 +14,7 @@ case ${1:-} in
     preset=sanitize library=libasan.so symbol=__asan_init
     tests=(tests/kernels tests/test_registry.py tests/test_whole_models.py tests/test_same_bits.py tests/test_session_costs.py
       tests/test_ops.py tests/test_file_format.py tests/test_file_format_damage.py tests/test_file_format_rules.py
-      tests/test_model_rules.py)
+      tests/test_model_rules.py tests/test_model_limits.py)
     ;;
   races)
     preset=races library=libtsan.so symbol=__tsan_init

@@ -19,7 +19,8 @@ from cases import imagenet_case
 from pictures import network_inputs, picture_set
 from zoo.imagenet import IMAGENET
 
-from lightkern.compare.contenders import CONTENDERS, UNFUSED, Contender, UnavailableError, contenders, prepared
+from lightkern.compare.case import UnavailableError
+from lightkern.compare.contenders import CONTENDERS, UNFUSED, Contender, contenders, prepared
 from lightkern.compare.race import closeness, outputs
 
 __all__ = ["Accuracy", "judge", "logits", "table"]

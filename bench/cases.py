@@ -12,7 +12,7 @@ import numpy.typing as npt
 from packages import cache_folder, cached
 from pictures import network_inputs
 
-from lightkern.compare.contenders import Case
+from lightkern.compare.case import Case
 
 __all__ = ["ZOO", "imagenet_case", "network_case", "zoo_case", "zoo_input", "zoo_inputs"]
 

@@ -26,7 +26,7 @@ from roofline import ceilings
 import lightkern as lk
 from lightkern import _core
 from lightkern.compare.affinity import pin
-from lightkern.compare.contenders import UnavailableError
+from lightkern.compare.case import UnavailableError
 
 __all__ = ["Layer", "layer_model", "layers", "rate"]
 

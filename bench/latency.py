@@ -15,7 +15,8 @@ from typing import Any
 import numpy.typing as npt
 from cases import ZOO, zoo_case, zoo_input, zoo_inputs
 
-from lightkern.compare.contenders import UnavailableError, contenders, prepared
+from lightkern.compare.case import UnavailableError
+from lightkern.compare.contenders import contenders, prepared
 from lightkern.compare.race import Race, outputs, race, summary, table
 
 __all__ = ["agreements", "judged_race", "versions"]

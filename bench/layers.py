@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from packages import cache_folder, cached
 
-from lightkern.compare.contenders import Case
+from lightkern.compare.case import Case
 from lightkern.compare.interleave import Timing
 from lightkern.compare.race import OURS, Race
 

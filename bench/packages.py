@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lightkern.compare.contenders import derived
+from lightkern.compare.case import derived
 
 __all__ = ["cache_folder", "cached", "read_from_package"]
 

@@ -25,7 +25,8 @@ from cases import ZOO, zoo_case, zoo_input
 from packages import cached
 
 from lightkern.compare.affinity import pin
-from lightkern.compare.contenders import UnavailableError, compressed_model
+from lightkern.compare.case import UnavailableError
+from lightkern.compare.contenders import compressed_model
 
 __all__ = ["LayerRate", "ceilings", "draw", "minor_shares", "rates", "shares", "table"]
 

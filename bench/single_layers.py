@@ -24,15 +24,8 @@ from packages import cached
 from roofline import ceilings
 
 from lightkern.compare.affinity import pin
-from lightkern.compare.contenders import (
-    CONTENDERS,
-    Case,
-    UnavailableError,
-    compressed_model,
-    compressed_path,
-    contenders,
-    excused,
-)
+from lightkern.compare.case import Case, UnavailableError
+from lightkern.compare.contenders import CONTENDERS, compressed_model, compressed_path, contenders, excused
 from lightkern.compare.interleave import interleave
 from lightkern.compare.race import OURS, ready
 

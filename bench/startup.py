@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from cases import zoo_case
 
-from lightkern.compare.contenders import CONTENDERS, Case, UnavailableError, compressed_path, prepared, qdq_path
+from lightkern.compare.case import Case, UnavailableError
+from lightkern.compare.contenders import CONTENDERS, compressed_path, prepared, qdq_path
 
 __all__ = ["programs", "race_startup"]
 

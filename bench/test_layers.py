@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from layers import LAYERS, REPEATS, layer_case, layer_input, layer_seconds
 
-from lightkern.compare.contenders import CONTENDERS, Contender, UnavailableError
+from lightkern.compare.case import UnavailableError
+from lightkern.compare.contenders import CONTENDERS, Contender
 from lightkern.compare.race import OURS, ready
 
 pytestmark = pytest.mark.filterwarnings("default")

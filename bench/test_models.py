@@ -13,7 +13,8 @@ import pytest
 from cases import ZOO, zoo_case, zoo_input
 
 from lightkern.compare.affinity import pin
-from lightkern.compare.contenders import CONTENDERS, Contender, UnavailableError
+from lightkern.compare.case import UnavailableError
+from lightkern.compare.contenders import CONTENDERS, Contender
 from lightkern.compare.race import OURS, ready
 
 pytestmark = pytest.mark.filterwarnings("default")

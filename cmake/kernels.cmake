@@ -1,8 +1,8 @@
 # Finds the kernels by their file names, compiles each with the flags of its ISA level, and writes the registry.
 #
 # csrc/base/isa.inc is the table of levels, best first. csrc/kernels/<op>/<isa>.cc holds the kernels of one op for one
-# level and defines one symbol: `const Table <isa>` in namespace lightkern::<op>. Other files of an op folder: <op>.h and
-# pack*.cc (lossless reordering, portable code).
+# level and defines one symbol: `const Table <isa>` in namespace lightkern::<op>. Other files of an op folder: <op>.h,
+# pack*.cc (lossless reordering, portable code), and what these include.
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64|i[3-6]86)$")
   set(LIGHTKERN_ARCH x86)

@@ -1,4 +1,4 @@
-"""lightkern: int8 inference kernels for vision networks on mobile CPUs."""
+"""lightkern: int8 inference kernels for vision networks on mobile and desktop CPUs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ._core import __version__
 from .errors import FormatError, MissingExtraError, UnsupportedError
 from .graph import Graph, Node, Port, load_graph
 from .model import Model, Quant, load
-from .session import PackedModel, Session, isa_levels
+from .packed import PackedModel, isa_levels
+from .session import Session
 
 if TYPE_CHECKING:
     from . import ops, reference

@@ -70,6 +70,16 @@ class NodeList(Record):
     def shapes(self, ops: Mapping[str, OpRule] = GRAPH_OPS) -> dict[str, Shape]:
         """Shape of every tensor, without batch.
 
+        Parameters
+        ----------
+        ops : mapping of str to OpRule
+            The ops that may occur: `lightkern.opset.GRAPH_OPS`, or `MODEL_OPS` for int8.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            By tensor: (H, W, C), (L, C) or (C,).
+
         Raises
         ------
         ValueError
@@ -128,7 +138,17 @@ class NodeList(Record):
 
 
 class Graph(NodeList):
-    """A float network: what an importer returns and `lightkern.compress` takes."""
+    """A float network: what an importer returns and `lightkern.compress` takes.
+
+    Attributes
+    ----------
+    name : str
+        For people; appears in messages.
+    inputs, outputs : list of Port
+        At least one each.
+    nodes : list of Node
+        In topological order; float32 parameters (int32 those of resize).
+    """
 
     def validate(self) -> None:
         """Check every rule, and that all parameters are finite.
@@ -190,15 +210,20 @@ class Graph(NodeList):
         Returns
         -------
         ndarray or dict of str to ndarray
-            One output array, or a dict by output name where the graph has several. With `keep`, a pair of that and a
-            dict from tensor name to canonical array [n, ...].
+            One float32 array [n, *api_shape], or a dict by output name where the graph has several. With `keep`, a
+            pair of that and a dict from tensor name to canonical array [n, ...].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name or a shape does not fit.
         """
         from . import float_ops
 
         return float_ops.run(self, x, keep=keep)
 
     def copy(self) -> Graph:
-        """Deep copy, parameters included."""
+        """A deep copy, parameters included."""
         import copy
 
         return copy.deepcopy(self)
@@ -238,10 +263,20 @@ def check_fields(rule: OpRule, node: Node) -> None:
 def load_graph(path: str | os.PathLike[str]) -> Graph:
     """Read and validate a float network that `Graph.save` wrote.
 
+    Parameters
+    ----------
+    path : path-like
+        A ``.lk`` file.
+
+    Returns
+    -------
+    Graph
+        float32 parameters, whatever the file stores.
+
     Raises
     ------
     FormatError
-        If the file is truncated, corrupt or contradicts itself.
+        If the file is truncated, corrupt or contradicts itself, or holds an int8 network.
     OSError
         If it cannot be read.
     """

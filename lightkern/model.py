@@ -43,13 +43,13 @@ class Quant(FrozenRecord):
         vars(self).update(scale=scale, zero_point=zero_point)
 
     def quantize(self, x: Array) -> Array:
-        """Real values to int8, as `lightkern.reference.quantize` defines it."""
+        """Real values to int8, of the same shape; `lightkern.reference.quantize` defines it."""
         from .reference import quantize
 
         return quantize(x, self)
 
     def dequantize(self, q: Array) -> Array:
-        """int8 to float32."""
+        """int8 to float32, of the same shape."""
         from .reference import dequantize
 
         return dequantize(q, self)
@@ -60,6 +60,12 @@ class Model(NodeList):
 
     Attributes
     ----------
+    name : str
+        For people; appears in messages.
+    inputs, outputs : list of Port
+        At least one each.
+    nodes : list of Node
+        In topological order.
     quants : dict of str to Quant
         One entry per tensor.
     metadata : dict
@@ -129,7 +135,9 @@ class Model(NodeList):
         Raises
         ------
         ValueError
-            If the model is not valid.
+            If the model is not valid, or its metadata are no JSON.
+        UnsupportedError
+            If an int32 accumulator could overflow.
         OSError
             If the file cannot be written.
         """
@@ -144,12 +152,22 @@ class Model(NodeList):
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Read and validate a ``.lk`` file.
+    """Read and validate an int8 network that `Model.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.lk`` file; ``file_format.md`` in the package is its specification.
+
+    Returns
+    -------
+    Model
+        Its parameters are NumPy arrays, views of the file's bytes in memory.
 
     Raises
     ------
     FormatError
-        If the file is truncated, corrupt or contradicts itself.
+        If the file is truncated, corrupt or contradicts itself, or holds a float network.
     OSError
         If it cannot be read.
     """

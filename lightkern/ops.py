@@ -85,6 +85,8 @@ class _Op:
             If an input is not an int8 array, or there are too few or too many.
         ValueError
             If a shape breaks the op's rule or an array is not C-contiguous.
+        UnsupportedError
+            If an int32 accumulator could overflow.
         """
         name = type(self).__name__
         if len(xs) != len(self._node.inputs):
@@ -123,12 +125,12 @@ class _Op:
 
     @property
     def kernel(self) -> str:
-        """Name of the kernel that ran last."""
+        """Name of the kernel that ran last; a RuntimeError before the first call."""
         return self._latest().packed.steps[0]["kernel"]  # type: ignore[no-any-return]
 
     @property
     def packed_nbytes(self) -> int:
-        """Bytes of the packed weights, for the latest input shape."""
+        """Bytes of the packed weights, for the latest input shape; a RuntimeError before the first call."""
         return self._latest().packed.packed_nbytes
 
 
@@ -178,6 +180,7 @@ class Conv2d(_Op):
     padding : int, (int, int) or (int, int, int, int)
         All sides; rows, columns; or top, left, bottom, right. Padding has the real value 0.
     groups : int
+        Groups of channels; as many as there are input channels make it depthwise.
     requant : Requant
     threads, isa : optional
         As for `lightkern.Session`.
@@ -222,6 +225,11 @@ class Linear(_Op):
     weight : ndarray of int8 [out, in]
     bias : ndarray of int32 [out], optional
     requant, threads, isa
+        As for `Conv2d`.
+
+    Raises
+    ------
+    TypeError, ValueError
         As for `Conv2d`.
     """
 
@@ -295,6 +303,11 @@ class Table(_Op):
     table : ndarray of int8 [256]
     threads, isa : optional
         As for `lightkern.Session`.
+
+    Raises
+    ------
+    ValueError
+        If the table has another shape or dtype.
     """
 
     def __init__(self, table: npt.NDArray[np.int8], *, threads: int = 1, isa: str | None = None) -> None:

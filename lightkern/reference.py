@@ -42,13 +42,30 @@ def finish(t: Array, y: Quant, clamp: tuple[int, int] = (-128, 127)) -> Array:
         Quantization of the output; only the zero point matters.
     clamp : (int, int)
         Least and greatest int8 result; carries ReLU and ReLU6.
+
+    Returns
+    -------
+    ndarray of int8
+        Of the shape of `t`.
     """
     low, high = (F32(limit - y.zero_point) for limit in clamp)
     return np.asarray((np.rint(np.clip(t, low, high)).astype(np.int32) + y.zero_point).astype(np.int8))
 
 
 def quantize(x: Array, quant: Quant, name: str = "x") -> Array:
-    """Real values to int8.
+    """Real values to int8: rounded half to even in units of the scale, saturated.
+
+    Parameters
+    ----------
+    x : ndarray of float32, any shape
+    quant : Quant
+    name : str
+        What messages call `x`.
+
+    Returns
+    -------
+    ndarray of int8
+        Of the shape of `x`.
 
     Raises
     ------
@@ -63,7 +80,7 @@ def quantize(x: Array, quant: Quant, name: str = "x") -> Array:
 
 
 def dequantize(q: Array, quant: Quant) -> Array:
-    """int8 to float32."""
+    """int8 of any shape to float32: ``scale * (q - zero_point)``, one rounding."""
     return np.asarray(_centred(q, quant).astype(F32) * F32(quant.scale))
 
 

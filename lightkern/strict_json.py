@@ -1,14 +1,15 @@
-"""JSON from files that nobody vouches for: what is ambiguous, not finite or abusive is refused."""
+"""JSON from files that nobody vouches for: what is ambiguous, not finite, abusive or of another type is refused."""
 
 from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from .errors import FormatError
 
-__all__ = ["MAX_DEPTH", "parse_json"]
+__all__ = ["MAX_DEPTH", "fields_of", "list_of", "parse_json", "refuse"]
 
 MAX_DEPTH = 32
 """Deepest nesting of values that is read or written."""
@@ -76,3 +77,31 @@ def _check_strings(levels: list[list[Any]]) -> None:
                     raise FormatError(
                         f"JSON: strings must not hold half of a surrogate pair, got {reprlib.repr(text)}"
                     ) from None
+
+
+def refuse(where: str, rule: str, value: Any) -> NoReturn:
+    """Raise the `FormatError` of a value that breaks a rule."""
+    raise FormatError(f"{where}: {rule}, got {reprlib.repr(value)}")
+
+
+def fields_of(where: str, value: Any, fields: Mapping[str, type]) -> list[Any]:
+    """The values of an object that has exactly these fields, of exactly these types, in this order."""
+    if not isinstance(value, dict):
+        refuse(where, "must be an object", value)
+    if value.keys() != fields.keys():
+        if missing := [key for key in fields if key not in value]:
+            refuse(where, f"field {missing[0]!r} is missing", sorted(value))
+        refuse(where, "unknown field", next(key for key in value if key not in fields))
+    values = [value[key] for key in fields]
+    for key, wanted, found in zip(fields, fields.values(), values, strict=True):
+        if type(found) is not wanted:
+            refuse(f"{where}, field {key!r}", f"must be {wanted.__name__}", found)
+    return values
+
+
+def list_of(where: str, values: list[Any], wanted: type) -> list[Any]:
+    """The same list, whose values are all of exactly this type."""
+    for value in values:
+        if type(value) is not wanted:
+            refuse(where, f"must hold {wanted.__name__} only", value)
+    return values

@@ -1,4 +1,4 @@
-"""Small valid int8 models for everybody's tests: one node of any op, or a random network.
+"""Small valid int8 models for everybody's tests, built node by node; `random_network` wires whole ones.
 
 ``Net`` grows a model node by node and picks quantizations that keep the values alive; a ``Style`` pushes weights, zero
 points and scales to their limits; ``strategies.py`` lets Hypothesis draw shapes and attributes::
@@ -7,20 +7,19 @@ points and scales to their limits; ``strategies.py`` lets Hypothesis draw shapes
     model = net.model(net.conv2d(net.input((7, 5, 3)), 8, kernel=(3, 3), padding=(1, 1, 1, 1)))
     x = inputs(model, rng, "low", n=2)
     assert_array_equal(lk.Session(model, isa=isa).run(x), lk.reference.run(model, x))
-
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lightkern.graph import Graph, Node, Port, infer_shape
+from lightkern.graph import Node, Port, infer_shape
 from lightkern.model import Model, Quant
-from lightkern.opset import GRAPH_OPS, MODEL_OPS, UNARY
+from lightkern.opset import MODEL_OPS
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
@@ -259,131 +258,3 @@ def inputs(model: Model, rng: Rng, kind: str = "random", n: int = 1) -> Any:
             x = np.full(shape, {"low": -128, "high": 127, "zero_point": model.quants[port.tensor].zero_point}[kind])
         arrays[port.name] = x.astype(np.int8)
     return arrays if len(arrays) > 1 else next(iter(arrays.values()))
-
-
-def float_graph(rng: Rng, channels: int = 4) -> Graph:
-    """A float graph that has every op once at least."""
-    nodes: list[Node] = []
-    shapes: dict[str, Shape] = {"x": (6, 6, 3)}
-
-    def add(op: str, *xs: str, params: dict[str, Any] | None = None, **attrs: Any) -> str:
-        arrays = {k: np.asarray(v, None if k[1:2] == "_" else np.float32) for k, v in (params or {}).items()}
-        node = Node(op, f"{op}_{len(nodes)}", list(xs), f"t{len(nodes)}", attrs, arrays)
-        shapes[node.output] = infer_shape(GRAPH_OPS[op], node, [shapes[x] for x in xs])
-        nodes.append(node)
-        return node.output
-
-    def values(*shape: int) -> np.ndarray:
-        return rng.normal(0, 0.5, shape)
-
-    window = {"kernel": [3, 3], "stride": [1, 1], "padding": [1, 1, 1, 1]}
-    c = channels
-    conv = {"weight": values(c, 3, 3, 3), "bias": values(c)}
-    y = add("conv2d", "x", params=conv, **window, dilation=[1, 1], groups=1)
-    y = add("affine", y, params={"scale": values(c), "offset": values(c)})
-    attrs: dict[str, dict[str, float]] = {
-        "clip": {"min": 0.0, "max": float("inf")},
-        "leaky_relu": {"alpha": 0.1},
-        "elu": {"alpha": 1.0},
-        "hard_sigmoid": {"alpha": 0.2, "beta": 0.5},
-    }
-    for op in UNARY:
-        y = add(op, y, **attrs.get(op, {}))
-    y = add("prelu", y, params={"slope": values(c)})
-    a = add("avg_pool", y, **window, count_include_pad=True)
-    b = add("max_pool", y, **window)
-    y = add("sub", add("mul", add("add", a, b), add("global_avg_pool", b)), b)
-    y = add("channel_shuffle", add("concat", y, a, axis=2), groups=2)
-    y = add("pad", add("slice", y, axis=2, begin=1, end=c + 1), padding=[0, 1, 2, 0], value=0.0)
-    position = {"low": np.array([0, 3], np.int32), "fraction": np.array([0, 1024], np.int32)}
-    y = add("resize", y, params={f"{axis}_{what}": v for axis in "yx" for what, v in position.items()})
-    y = add("reshape", y, shape=[4 * c], order="CHW")
-    y = add("softmax", add("linear", y, params={"weight": values(5, 4 * c), "bias": values(5)}))
-    graph = Graph("float", [Port("input", "x", (6, 6, 3))], [Port("output", y, (5,))], nodes)
-    graph.validate()
-    return graph
-
-
-# One random network ---------------------------------------------------------------------------------------------------
-
-
-def random_model(rng: Rng, blocks: int = 4, size: int | None = None, style: Style | None = None) -> Model:
-    """A network of mixed blocks: residual adds, squeeze-excite, concat, channel shuffle, split, pools, resize.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    blocks : int
-        Number of blocks between the stem and the head.
-    size : int or None
-        Height and width of the input; None draws a small, unequal pair.
-    style : Style or None
-    """
-    net = Net(rng, style or Style())
-    shape = (size, size, 3) if size else (int(rng.integers(5, 24)), int(rng.integers(5, 24)), int(rng.integers(1, 5)))
-    layout = str(rng.choice(["NCHW", "NHWC"]))
-    channels = 4 * int(rng.integers(1, 5))
-    x = net.conv2d(net.input(shape, layout), channels, (3, 3), (2, 2), (0, 0, 1, 1))
-    middle = []
-    for _ in range(blocks):
-        x = BLOCKS[str(rng.choice(sorted(BLOCKS)))](net, x)
-        middle.append(x)
-    head = net.conv2d(net.conv2d(x, 24), 10) if rng.random() < 0.5 else x
-    head = net.global_avg_pool(head)
-    head = net.move("reshape", [head], {"shape": [net.shapes[head][-1]], "order": "CHW"})
-    outputs = [net.linear(head, 7)]
-    if rng.random() < 0.5:
-        outputs[0] = net.softmax(outputs[0])
-    if middle and rng.random() < 0.3:
-        outputs.append(str(rng.choice(middle)))
-    return net.model(*outputs, layout=layout)
-
-
-def _inverted_residual(net: Net, x: str) -> str:
-    channels = net.shapes[x][-1]
-    k = int(net.rng.choice([3, 5]))
-    y = net.conv2d(net.conv2d(x, 2 * channels), 2 * channels, (k, k), padding=(k // 2,) * 4, groups=2 * channels)
-    return net.binary("add", net.conv2d(y, channels), x)
-
-
-def _squeeze_excite(net: Net, x: str) -> str:
-    channels = net.shapes[x][-1]
-    gate = net.conv2d(net.conv2d(net.global_avg_pool(x), max(1, channels // 4)), channels)
-    return net.binary("mul", x, net.table(gate))
-
-
-def _shuffle_unit(net: Net, x: str) -> str:
-    channels = net.shapes[x][-1]
-    half = channels // 2
-    left = net.move("slice", [x], {"axis": 2, "begin": 0, "end": half})
-    right = net.move("slice", [x], {"axis": 2, "begin": half, "end": channels})
-    right = net.conv2d(right, half, (3, 3), padding=(1, 1, 1, 1), groups=half)
-    return net.move("channel_shuffle", [net.move("concat", [left, right], {"axis": 2})], {"groups": 2})
-
-
-def _grouped_down(net: Net, x: str) -> str:
-    channels = net.shapes[x][-1]
-    y = net.move("pad", [x], {"padding": [1, 0, 2, 1], "value": 0.0})
-    return net.prelu(net.conv2d(y, 2 * channels if channels < 16 else channels, (3, 2), (2, 1), groups=2))
-
-
-def _pooled(net: Net, x: str) -> str:
-    left = net.avg_pool(x, (3, 3), padding=(1, 1, 1, 1), count_include_pad=bool(net.rng.random() < 0.5))
-    right = net.max_pool(x, (3, 3), padding=(1, 1, 1, 1))
-    return net.conv2d(net.move("concat", [left, right], {"axis": 2}), net.shapes[x][-1])
-
-
-def _resized(net: Net, x: str) -> str:
-    h, w, _ = net.shapes[x]
-    y = net.resize(x, (max(1, h // 2), max(1, w // 2)))
-    return net.binary("sub", net.table(net.resize(y, (h, w), "nearest")), x)
-
-
-BLOCKS: dict[str, Callable[[Net, str], str]] = {
-    "grouped_down": _grouped_down,
-    "inverted_residual": _inverted_residual,
-    "pooled": _pooled,
-    "resized": _resized,
-    "shuffle_unit": _shuffle_unit,
-    "squeeze_excite": _squeeze_excite,
-}

@@ -1,7 +1,7 @@
-"""Small float graphs for the tests of compression: single chains, and random networks with every op.
+"""Small float graphs: chains, networks of random blocks, one with every op.
 
 ``FloatNet`` grows a `Graph` node by node, each method returning the tensor that it writes; `random_graph` wires a whole
-network with branches, additions, concatenations, squeeze-excite and several outputs.
+network with branches, additions, concatenations, squeeze-excite and several outputs; `float_graph` has every op.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lightkern.graph import Graph, Node, Port, infer_shape
-from lightkern.opset import GRAPH_OPS
+from lightkern.opset import GRAPH_OPS, UNARY
 
 Shape = tuple[int, ...]
 UNARY_ATTRS: dict[str, dict[str, float]] = {
@@ -188,3 +188,46 @@ def random_graph(seed: int) -> Graph:
     if rng.integers(2):
         x = net.node("softmax", [x])
     return net.graph(x, *dict.fromkeys(extra))
+
+
+def float_graph(rng: np.random.Generator, channels: int = 4) -> Graph:
+    """A float graph that has every op once at least."""
+    nodes: list[Node] = []
+    shapes: dict[str, Shape] = {"x": (6, 6, 3)}
+
+    def add(op: str, *xs: str, params: dict[str, Any] | None = None, **attrs: Any) -> str:
+        arrays = {k: np.asarray(v, None if k[1:2] == "_" else np.float32) for k, v in (params or {}).items()}
+        node = Node(op, f"{op}_{len(nodes)}", list(xs), f"t{len(nodes)}", attrs, arrays)
+        shapes[node.output] = infer_shape(GRAPH_OPS[op], node, [shapes[x] for x in xs])
+        nodes.append(node)
+        return node.output
+
+    def values(*shape: int) -> np.ndarray:
+        return rng.normal(0, 0.5, shape)
+
+    window = {"kernel": [3, 3], "stride": [1, 1], "padding": [1, 1, 1, 1]}
+    c = channels
+    conv = {"weight": values(c, 3, 3, 3), "bias": values(c)}
+    y = add("conv2d", "x", params=conv, **window, dilation=[1, 1], groups=1)
+    y = add("affine", y, params={"scale": values(c), "offset": values(c)})
+    attrs: dict[str, dict[str, float]] = {
+        "clip": {"min": 0.0, "max": float("inf")},
+        "leaky_relu": {"alpha": 0.1},
+        "elu": {"alpha": 1.0},
+        "hard_sigmoid": {"alpha": 0.2, "beta": 0.5},
+    }
+    for op in UNARY:
+        y = add(op, y, **attrs.get(op, {}))
+    y = add("prelu", y, params={"slope": values(c)})
+    a = add("avg_pool", y, **window, count_include_pad=True)
+    b = add("max_pool", y, **window)
+    y = add("sub", add("mul", add("add", a, b), add("global_avg_pool", b)), b)
+    y = add("channel_shuffle", add("concat", y, a, axis=2), groups=2)
+    y = add("pad", add("slice", y, axis=2, begin=1, end=c + 1), padding=[0, 1, 2, 0], value=0.0)
+    position = {"low": np.array([0, 3], np.int32), "fraction": np.array([0, 1024], np.int32)}
+    y = add("resize", y, params={f"{axis}_{what}": v for axis in "yx" for what, v in position.items()})
+    y = add("reshape", y, shape=[4 * c], order="CHW")
+    y = add("softmax", add("linear", y, params={"weight": values(5, 4 * c), "bias": values(5)}))
+    graph = Graph("float", [Port("input", "x", (6, 6, 3))], [Port("output", y, (5,))], nodes)
+    graph.validate()
+    return graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,3 +93,28 @@ def check_shapes(kernel: str, build: Build, shapes: Iterable[Shape], styles: Ite
             model = net.model(y)
             kind = ("random", "low", "high", "random", "zero_point")[i % 5]
             assert_same_bits(model, inputs(model, rng, kind), kernel=kernel)
+
+
+BROADCASTS = ("same", "channel", "pixel", "scalar")
+"""What the second operand of an op with two inputs has one value of."""
+
+
+def check_broadcasts(kernel: str, ops: Sequence[str], kind: str) -> None:
+    """Rows of many lengths in an op with two inputs; with channels the op changes, and so do the strides."""
+
+    def build(net: Net, x: str) -> str:
+        h, w, c = net.shapes[x]
+        second = {"same": (h, w, c), "channel": (c,), "pixel": (h, w, 1), "scalar": (1,)}[kind]
+        return net.binary(ops[c % len(ops)], x, strided_input(net, second, 2 * (c % 2)))
+
+    check_shapes(kernel, build, [(2, 2, c) for c in (*range(1, 67), 95, 96, 97)])
+
+
+def check_every_pair(kernel: str, op: str) -> None:
+    """All 65,536 pairs of values of an op with two inputs."""
+    a, b = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
+    for seed, style in enumerate([Style(), Style(zero_point=-128, clamp="none"), Style(spread=1 / 16, clamp="none")]):
+        net = Net(np.random.default_rng(seed), style)
+        model = net.model(net.binary(op, net.input((256, 256)), net.input((256, 256))))
+        x = {"input0": a[None].astype(np.int8), "input1": b[None].astype(np.int8)}
+        assert_same_bits(model, x, kernel=kernel)

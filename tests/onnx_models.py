@@ -131,3 +131,49 @@ def weights(*shape: int, seed: int = 1) -> Array:
 def ints(*values: int) -> Array:
     """An int64 vector."""
     return np.array(values, np.int64)
+
+
+def small_network() -> onnx.ModelProto:
+    """A small network of most families of ops, with computed shapes."""
+    nodes = [
+        node("Pad", "x pads", "x0"),
+        node("Conv", "x0 w0 b0", "c0", strides=[2, 2], kernel_shape=[3, 3]),
+        node("BatchNormalization", "c0 s bias mean var", "n0"),
+        node("Clip", "n0 zero six", "r0"),
+        node("Conv", "r0 w1", "c1", group=8, pads=[1, 1, 1, 1]),
+        node("Shape", "c1", "shape"),
+        node("Slice", "shape i0 i1", "batch"),
+        node("Concat", "batch view", "five", axis=0),
+        node("Reshape", "c1 five", "v0"),
+        node("Transpose", "v0", "v1", perm=[0, 2, 1, 3, 4]),
+        node("Reshape", "v1 shape", "v2"),
+        node("Split", "v2", "a b", axis=1),
+        node("HardSigmoid", "b", "g"),
+        node("Mul", "b g", "h"),
+        node("Concat", "a h", "j", axis=1),
+        node("Add", "j r0", "k"),
+        node("Resize", "k - scales", "l", mode="linear"),
+        node("AveragePool", "l", "m", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+        node("ReduceMean", "m", "p", axes=[2, 3], keepdims=0),
+        node("Gemm", "p w2 b2", "q", transB=1),
+        node("Softmax", "q", "y"),
+    ]
+    constants = {
+        "pads": ints(0, 0, 0, 0, 0, 0, 1, 1),
+        "w0": weights(8, 3, 3, 3),
+        "b0": weights(8),
+        "s": weights(8),
+        "bias": weights(8),
+        "mean": weights(8),
+        "var": np.abs(weights(8)),
+        "zero": np.float32(0),
+        "six": np.float32(6),
+        "w1": weights(8, 1, 3, 3),
+        "i0": ints(0),
+        "i1": ints(1),
+        "view": ints(2, 4, 4, 4),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "w2": weights(5, 8),
+        "b2": weights(5),
+    }
+    return model(nodes, {"x": (3, 8, 8)}, constants=constants, opset=13)

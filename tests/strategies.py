@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from builders import INPUTS, WEIGHTS, Net, Shape, Style, inputs, random_model
+from builders import INPUTS, WEIGHTS, Net, Shape, Style, inputs
 from hypothesis import strategies as st
+from random_network import random_model
 
 from lightkern.model import Model
 

@@ -239,7 +239,7 @@ def test_profile_covers_every_layer(folder: Path) -> None:
     assert all(name in names for name in ("first", "depthwise", "pool", "classes"))
     macs = sum(layer["macs"] for layer in document["layers"])
     assert macs == SIDE * SIDE * 8 * (27 + 9) + 8 * CLASSES
-    assert all(layer["seconds"] >= 0 for layer in document["layers"])
+    assert all(layer["seconds"] > 0 for layer in document["layers"] if layer["macs"])
     assert "GMAC/s" in output_of(*args, "--top", 1)
     explained = json_of(*args, "--explain")["explain"]
     assert any(choice["kernel"].startswith("gemm_") for choice in explained)

@@ -19,7 +19,8 @@ from lightkern.cli import compare as command
 from lightkern.cli.app import app
 from lightkern.compare import contenders as field
 from lightkern.compare.affinity import unpin
-from lightkern.compare.contenders import CONTENDERS, Case, Contender, Runner, UnavailableError, prepared
+from lightkern.compare.case import Case, Runner, UnavailableError
+from lightkern.compare.contenders import CONTENDERS, Contender, prepared
 from lightkern.compare.interleave import interleave, ratio
 from lightkern.compare.race import OURS, closeness, race
 from lightkern.demo.onnx_export import to_onnx

@@ -23,7 +23,8 @@ from click.testing import CliRunner
 import lightkern as lk
 from lightkern.cli.app import app
 from lightkern.compare.affinity import unpin
-from lightkern.compare.contenders import CONTENDERS, Case, Contender, Runner
+from lightkern.compare.case import Case, Runner
+from lightkern.compare.contenders import CONTENDERS, Contender
 from lightkern.compare.qdq import quantize
 from lightkern.compare.race import OURS, race
 from lightkern.demo.onnx_export import to_onnx

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Net, float_graph, inputs, random_model
+from builders import Net, inputs
+from float_nets import float_graph
 from hypothesis import HealthCheck, given, settings
 from numpy.testing import assert_array_equal
+from random_network import random_model
 from safetensors import safe_open
 from strategies import ONE_NODE, one_node_models, random_models
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import float_graph, inputs, random_model
+from builders import inputs
+from float_nets import float_graph
 from forge import BEGIN, forge, load_bytes, parse, refuse, reseal, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_network import random_model
 
 import lightkern as lk
 from lightkern import reference

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import float_graph
+from float_nets import float_graph
 from forge import Document, Tensors, container, forge, load_bytes, parse, refuse, reseal, small_model
 
 import lightkern as lk

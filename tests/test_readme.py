@@ -46,6 +46,28 @@ def test_links_and_paths_exist(document: str) -> None:
             assert (folder / target).exists(), f"{document} links to {target}"
 
 
+def files_of_tables(document: str) -> set[str]:
+    """Names of files in the first cells of a document's tables."""
+    cells = re.findall(r"^\| ([^|]+) \|", read(document), re.MULTILINE)
+    names = {name for cell in cells for name in re.findall(r"`([\w./-]+)`", cell)}
+    return {name for name in names if re.search(r"\.(?:h|cc|c|inc|py|lk|npz)$", name)}
+
+
+WITH_TABLES = [name for name in DOCUMENTS if files_of_tables(name)]
+
+
+@pytest.mark.parametrize("document", WITH_TABLES)
+def test_files_named_in_tables_exist(document: str) -> None:
+    for name in files_of_tables(document):
+        assert ((ROOT / document).parent / name).exists(), f"{document} names {name}"
+
+
+@pytest.mark.parametrize("document", [name for name in WITH_TABLES if name.startswith("csrc/kernels/")])
+def test_every_file_beside_a_table_of_files_is_in_it(document: str) -> None:
+    beside = {path.name for path in (ROOT / document).parent.iterdir() if path.suffix in (".h", ".cc", ".inc")}
+    assert beside <= files_of_tables(document)
+
+
 def test_paths_named_in_contributing_exist() -> None:
     text = read("CONTRIBUTING.md")
     for path in re.findall(r"(?:csrc|lightkern|tests|cmake|bench|examples)/[\w./-]*[\w/](?![\w<])", text):

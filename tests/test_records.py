@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import float_graph
+from float_nets import float_graph
 from forge import small_model
 
 import lightkern as lk

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import INPUTS, WEIGHTS, Net, Style, inputs, random_model
+from builders import INPUTS, WEIGHTS, Net, Style, inputs
 from elements import ELEMENT, Quants
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from random_network import random_model
 from strategies import ONE_NODE, one_node_models, random_models
 
 from lightkern import float_ops, reference
@@ -130,13 +131,17 @@ def test_accumulators_near_the_int32_limit_are_exact() -> None:
 
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("zero_point", [-128, 0, 127])
-def test_extremes_run(weight: str, zero_point: int) -> None:
+def test_definition_per_element_at_extremes(weight: str, zero_point: int) -> None:
+    """Of every node of a network with weights, zero points, scales and inputs at their limits."""
     rng = np.random.default_rng(1)
     model = random_model(rng, 3, style=Style(weight, zero_point, 1 / 64))
     for kind in INPUTS:
-        y = reference.run(model, inputs(model, rng, kind))
-        for array in y.values() if isinstance(y, dict) else [y]:
-            assert array.dtype == np.int8
+        _, values = reference.run(model, inputs(model, rng, kind), keep=True)
+        for node in model.nodes:
+            y = values[node.output]
+            index = tuple(int(rng.integers(d)) for d in y.shape[1:])
+            at = ELEMENT[node.op](node, [values[name][0] for name in node.inputs], model.quants)
+            assert int(y[(0, *index)]) == at(*index), (node, index)
 
 
 @given(random_models())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import Net, inputs, random_model
+from builders import Net, inputs
 from numpy.testing import assert_array_equal
+from random_network import random_model
 
-import lightkern as lk
 from lightkern import reference
 from lightkern.model import Model, Quant
 
@@ -105,7 +105,3 @@ def test_non_contiguous_inputs_and_outputs_are_fine() -> None:
     for a, b in zip(*(v.values() if isinstance(v, dict) else [v] for v in (y, z)), strict=True):
         assert_array_equal(a, b)
         assert a.flags.c_contiguous
-
-
-def test_reference_is_public() -> None:
-    assert lk.reference.run is reference.run

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import Net, Style, random_model
+from builders import Net, Style
 from numpy.testing import assert_array_equal
+from random_network import random_model
 
 from lightkern import _core, reference
 from lightkern.model import Model
@@ -130,7 +131,7 @@ LEVEL_PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from builders import random_model
+from random_network import random_model
 from lightkern.session import Session
 names = set()
 for seed in range(12):

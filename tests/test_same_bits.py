@@ -21,7 +21,8 @@ from lightkern import reference
 from lightkern.demo import as_input, load_pictures
 from lightkern.model import Model
 from lightkern.opset import MODEL_OPS
-from lightkern.session import PackedModel, Session
+from lightkern.packed import PackedModel
+from lightkern.session import Session
 
 PICTURES = 20
 DIGESTS = {

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Net, inputs, random_model
+from builders import Net, inputs
 from forge import reseal, small_model
+from random_network import random_model
 
 import lightkern as lk
 from lightkern import reference
 from lightkern.model import Model
 from lightkern.opset import MODEL_OPS
-from lightkern.session import PackedModel, Session, _quantized
+from lightkern.packed import PackedModel, _quantized
+from lightkern.session import Session
 
 WITHOUT_NUMPY = """
 import math, mmap, sys

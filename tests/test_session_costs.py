@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import Net, inputs, random_model
+from builders import Net, inputs
+from random_network import random_model
 
 from lightkern import _core, reference
-from lightkern.session import PackedModel, Session
+from lightkern.packed import PackedModel
+from lightkern.session import Session
 
 
 def test_the_bound_of_a_chain_by_hand():

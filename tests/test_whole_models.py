@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Style, inputs, random_model
+from builders import Style, inputs
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
+from random_network import random_model
 from strategies import random_models
 
 from lightkern import reference
 from lightkern.model import Model
-from lightkern.session import PackedModel, Session
+from lightkern.packed import PackedModel
+from lightkern.session import Session
 
 STYLES = (Style(), Style(zero_point=-128), Style(spread=1 / 16, weight="max"), Style(clamp="relu", weight="alternate"))
 

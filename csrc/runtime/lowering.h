@@ -65,8 +65,7 @@ struct LoweringContext {
   }
 };
 
-// --- what lowering functions share
-// -------------------------------------------------------------------------------
+// --- what lowering functions share ---------------------------------------------------------------
 
 // Zero point of an int8 tensor in memory.
 inline int32_t memory_zero_point(int32_t zero_point) { return zero_point + kActOffset; }
@@ -140,6 +139,13 @@ const Kernel* pick_kernel(const KernelRegistry<Kernel>& registry, const PlanOpti
   return chosen;
 }
 
+// The same where any kernel will do.
+template <class Kernel>
+const Kernel* pick_kernel(const KernelRegistry<Kernel>& registry, const PlanOptions& options,
+                          Step& step) {
+  return pick_kernel(registry, options, step, [](const Kernel&) -> const char* { return nullptr; });
+}
+
 // [0, total) cut into units of `per_unit` items; the last may be shorter.
 struct Split {
   size_t total, per_unit, units;
@@ -173,8 +179,7 @@ struct RowWork {
 };
 RowWork split_rows(const TensorView& y, bool flat, double work_per_byte = 1);
 
-// --- the ops
-// ------------------------------------------------------------------------------------------------------
+// --- the ops -------------------------------------------------------------------------------------
 
 using Lower = Step (*)(const LoweringContext&, const Fused&);
 

@@ -204,10 +204,9 @@ std::shared_ptr<const Plan> make_plan(const ModelDesc& model, const PlanOptions&
   plan->outputs = model.outputs;
   Step io;
   io.name = "inputs and outputs";
-  const auto always = [](const auto&) -> const char* { return nullptr; };
-  plan->quantize = pick_kernel(quantize::kRegistry, options, io, always);
-  plan->dequantize = pick_kernel(dequantize::kRegistry, options, io, always);
-  plan->reorder = pick_kernel(reorder::kRegistry, options, io, always);
+  plan->quantize = pick_kernel(quantize::kRegistry, options, io);
+  plan->dequantize = pick_kernel(dequantize::kRegistry, options, io);
+  plan->reorder = pick_kernel(reorder::kRegistry, options, io);
   const std::vector<Fused> fused = fuse_nodes(model, options.fuse);
   plan->placements = place_tensors(model, fused);
   make_views(model, *plan);

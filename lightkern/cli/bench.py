@@ -10,7 +10,8 @@ import click
 import numpy as np
 
 from ..model import Model
-from ..session import Session, isa_levels
+from ..packed import isa_levels
+from ..session import Session
 from .compare import CompareOptions, compare_options
 from .compare import compare as run_comparison
 from .files import load_model

@@ -12,7 +12,8 @@ import click
 import numpy as np
 
 from ..compare.affinity import unpin
-from ..compare.contenders import CONTENDERS, Case, Contender
+from ..compare.case import Case
+from ..compare.contenders import CONTENDERS, Contender
 from ..compare.race import EXACT, OURS, Race, race
 from ..graph import Array, Port
 from .files import Inputs, load_either, load_float

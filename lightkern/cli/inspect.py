@@ -122,7 +122,7 @@ def print_report(report: list[dict[str, Any]], worst: int) -> None:
 def cpu(as_json: bool) -> None:
     """List the instruction-set levels: compiled, available on this CPU, and in use."""
     from .. import _core
-    from ..session import allowed_isa, isa_levels
+    from ..packed import allowed_isa, isa_levels
 
     available, kernels = isa_levels(), _core.kernels()
     cap = os.environ.get("LIGHTKERN_ISA") or None

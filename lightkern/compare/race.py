@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .affinity import pin, spread, worker_threads
-from .contenders import Case, Contender, Runner, UnavailableError, excused, prepared
+from .case import Case, Runner, UnavailableError
+from .contenders import Contender, excused, prepared
 from .interleave import Timing, interleave, ratio
 
 __all__ = ["OURS", "Closeness", "Race", "closeness", "outputs", "race", "ready", "summary", "table"]

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import lightkern as lk
 
 from ..graph import Graph
-from ..session import Session, isa_levels
+from ..packed import isa_levels
+from ..session import Session
 from . import as_input, load_network, load_pictures
 from .layers import compare_layers
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from builders import random_model
+from random_network import random_model
 
 import lightkern as lk
 from lightkern.demo import as_input, load_network, load_pictures

@@ -5,7 +5,14 @@ import pytest
 from builders import Net, Style, float32, inputs
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_checks import assert_same_bits, check_shapes, kernels_of, strided_input, strided_output
+from kernel_checks import (
+    BROADCASTS,
+    assert_same_bits,
+    check_broadcasts,
+    check_every_pair,
+    kernels_of,
+    strided_output,
+)
 from strategies import one_node_models
 
 from lightkern.model import Quant
@@ -63,25 +70,15 @@ def test_random_cases(kernel, op, data):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("kind", ["same", "channel", "pixel", "scalar"])
+@pytest.mark.parametrize("kind", BROADCASTS)
 def test_every_row_length_of_every_broadcast(kernel, kind):
-    def build(net, x):
-        h, w, c = net.shapes[x]
-        second = {"same": (h, w, c), "channel": (c,), "pixel": (h, w, 1), "scalar": (1,)}[kind]
-        return net.binary(OPS[c % len(OPS)], x, strided_input(net, second, 2 * (c % 2)))
-
-    check_shapes(kernel, build, [(2, 2, c) for c in (*range(1, 67), 95, 96, 97)])
+    check_broadcasts(kernel, OPS, kind)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("op", OPS)
 def test_every_pair_of_values(kernel, op):
-    a, b = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
-    for seed, style in enumerate([Style(), Style(zero_point=-128, clamp="none"), Style(spread=1 / 16, clamp="none")]):
-        net = Net(np.random.default_rng(seed), style)
-        model = net.model(net.binary(op, net.input((256, 256)), net.input((256, 256))))
-        x = {"input0": a[None].astype(np.int8), "input1": b[None].astype(np.int8)}
-        assert_same_bits(model, x, kernel=kernel)
+    check_every_pair(kernel, op)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

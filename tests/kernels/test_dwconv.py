@@ -16,6 +16,7 @@ from builders import INPUTS, WEIGHTS, Net, Style, float32, inputs
 from emulation import thinned
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_checks import assert_same_bits as check
 from numpy.testing import assert_array_equal
 from strategies import channels, styles, windows
 
@@ -47,20 +48,6 @@ def takes(kernel: str, k: int, stride: int) -> bool:
 
 WINDOWS = [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)]
 CASES = [(name, k, stride) for name in KERNELS for k, stride in WINDOWS if takes(name, k, stride)]
-
-
-def check(model: Model, x: Any, **options: Any) -> None:
-    """Assert that a session gives the reference's bits and, if one is asked for, ran the kernel."""
-    session = Session(model, guarded=True, **options)
-    if options.get("kernel"):
-        assert options["kernel"] in [step["kernel"] for step in session.packed.steps]
-    y, expected = session.run(x), reference.run(model, x)
-    if isinstance(expected, dict):
-        assert y.keys() == expected.keys()
-        for name, value in expected.items():
-            assert_array_equal(y[name], value)
-    else:
-        assert_array_equal(y, expected)
 
 
 def least_channels(kernel: str) -> int:

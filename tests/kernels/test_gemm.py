@@ -13,10 +13,10 @@ from builders import INPUTS, WEIGHTS, Net, Style, inputs
 from emulation import thinned
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from kernel_checks import assert_same_bits as check
 from strategies import channels, one_node_models, styles, windows
 
-from lightkern import _core, reference
+from lightkern import _core
 from lightkern.model import Model, Quant
 from lightkern.session import Session
 
@@ -36,19 +36,6 @@ def tile_of(kernel: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"gemm_s8_(\d+)x(\d+)c(\d+)\w*_[a-z0-9]+", kernel)
     assert match, kernel
     return int(match[1]), int(match[2]), int(match[3])
-
-
-def check(model: Model, x: Any, **options: Any) -> None:
-    """Assert that a session gives the reference's bits and, if one is asked for, ran the kernel."""
-    session = Session(model, guarded=True, **options)
-    if options.get("kernel"):
-        assert options["kernel"] in [step["kernel"] for step in session.packed.steps]
-    y, expected = session.run(x), reference.run(model, x)
-    if not isinstance(expected, dict):
-        y, expected = {"y": y}, {"y": expected}
-    assert y.keys() == expected.keys()
-    for name, value in expected.items():
-        assert_array_equal(y[name], value)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -2,10 +2,11 @@
 // of a column; at stride 1 the same quads serve two output rows.
 //
 // Exact for any weights: sdot sums in 32 bits. 3x3 takes 12 sdot per 16 outputs, of which three
-// quarters of the products count. st4 interleaves while it stores: a column of four rows of 16
-// channels takes 5 instructions.
+// quarters of the products count. neondot_interleave.inc makes the quads, before a row or two of
+// outputs are computed.
 #include "kernels/dwconv/dwconv.h"
 #include "kernels/dwconv/neon.inc"
+#include "kernels/dwconv/neondot_interleave.inc"
 
 namespace lightkern::dwconv {
 namespace {
@@ -26,108 +27,6 @@ struct Step {
   int valid;
   bool in_order;  // the core issues in order
 };
-
-// --- interleaving --------------------------------------------------------------------------------
-
-// A row of the image, or of padding: then the stride is 0.
-struct Line {
-  const Act* pixel;
-  ptrdiff_t stride;
-};
-
-// n >= 1 pixels of four rows to `to` [n][channels][4]: 16 channels, or 8; an odd one first, then
-// two at a time. In words of the machine, because GCC 12 moves registers to where st4 wants them,
-// and addresses beside the loads.
-#define FILL_ONE(a, b, c, d, bytes, lanes)  \
-  "ld1 {v" #a "." lanes                     \
-  "}, [%[a]], %[a_stride]\n\t"              \
-  "ld1 {v" #b "." lanes                     \
-  "}, [%[b]], %[b_stride]\n\t"              \
-  "ld1 {v" #c "." lanes                     \
-  "}, [%[c]], %[c_stride]\n\t"              \
-  "ld1 {v" #d "." lanes                     \
-  "}, [%[d]], %[d_stride]\n\t"              \
-  "st4 {v" #a "." lanes " - v" #d "." lanes \
-  "}"                                       \
-  ", [%[to]], #" bytes "\n\t"
-#define FILL(bytes, lanes) \
-  __asm__ volatile(                                                                    \
-      "tbz %w[n], #0, 1f\n\t"                                                          \
-      FILL_ONE(0, 1, 2, 3, bytes, lanes)                                               \
-      "1:\n\t"                                                                         \
-      "lsr %w[n], %w[n], #1\n\t"                                                       \
-      "cbz %w[n], 3f\n\t"                                                              \
-      "2:\n\t"                                                                         \
-      FILL_ONE(0, 1, 2, 3, bytes, lanes)                                               \
-      FILL_ONE(4, 5, 6, 7, bytes, lanes)                                               \
-      "subs %w[n], %w[n], #1\n\t"                                                      \
-      "b.ne 2b\n\t"                                                                    \
-      "3:"                                                                             \
-      : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [to] "+r"(to), [n] "+r"(n) \
-      : [a_stride] "r"(line[0].stride), [b_stride] "r"(line[1].stride),                \
-        [c_stride] "r"(line[2].stride), [d_stride] "r"(line[3].stride)                 \
-      : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "cc", "memory")
-template <int vectors>
-inline void fill_quads(const Line (&line)[4], int n, int8_t* to) {
-  const Act *a = line[0].pixel, *b = line[1].pixel, *c = line[2].pixel, *d = line[3].pixel;
-  if constexpr (vectors == 4) {
-    FILL("64", "16b");
-  } else {
-    FILL("32", "8b");
-  }
-}
-#undef FILL_ONE
-#undef FILL
-
-// The same for `valid` channels, other than 4 * vectors.
-template <int vectors>
-inline void fill_some(const Line (&line)[4], int n, int valid, int8_t* to) {
-  for (int x = 0; x < n; ++x, to += vectors * 16) {
-    int8_t bytes[4][kBlock] = {};
-    for (int r = 0; r < 4; ++r)
-      std::memcpy(bytes[r], line[r].pixel + x * line[r].stride, static_cast<size_t>(valid));
-    const int8x16x4_t rows = {
-        {vld1q_s8(bytes[0]), vld1q_s8(bytes[1]), vld1q_s8(bytes[2]), vld1q_s8(bytes[3])}};
-    if constexpr (vectors == 4) {
-      vst4q_s8(to, rows);
-    } else {
-      const int8x8x4_t halves = {{vget_low_s8(rows.val[0]), vget_low_s8(rows.val[1]),
-                                  vget_low_s8(rows.val[2]), vget_low_s8(rows.val[3])}};
-      vst4_s8(to, halves);
-    }
-  }
-}
-
-// Four rows from iy on, all columns of the image.
-template <int vectors>
-inline void fill_quad(const Block& b, int iy, const Act* padding, int8_t* to) {
-  const Geometry& g = b.args->geometry;
-  const int n = smaller(g.w, padded_width(g) - g.left);
-  if (n <= 0) return;
-  Line line[4];
-  for (int r = 0; r < 4; ++r) {
-    const bool exists = iy + r >= 0 && iy + r < g.h;
-    const ptrdiff_t pixel = static_cast<ptrdiff_t>(iy + r) * g.w * g.x_pixel_stride + b.first;
-    line[r] = exists ? Line{b.args->x + pixel, g.x_pixel_stride} : Line{padding, 0};
-  }
-  to += g.left * vectors * 16;
-  if (b.valid == 4 * vectors) {
-    fill_quads<vectors>(line, n, to);
-  } else {
-    fill_some<vectors>(line, n, b.valid, to);
-  }
-}
-
-// The padding beside the image, which is the same in every quad.
-inline void pad_quad(const Block& b, int8_t* quad, int vectors) {
-  const Geometry& g = b.args->geometry;
-  const int width = padded_width(g), left = smaller(g.left, width);
-  const auto fill = [&](int x0, int x1) {
-    for (int i = x0 * vectors; i < x1 * vectors; ++i) vst1q_s8(quad + i * 16, b.zero());
-  };
-  fill(0, left);
-  fill(g.left + g.w, width);
-}
 
 // --- the tiles -----------------------------------------------------------------------------------
 

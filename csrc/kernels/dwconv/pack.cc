@@ -21,6 +21,27 @@ int32_t effective_bias(const Geometry& g, const Weights& from, int c) {
                               static_cast<uint32_t>(from.x_zero) * static_cast<uint32_t>(sum));
 }
 
+// Packed bytes, from the first one on.
+class Writer {
+ public:
+  explicit Writer(void* packed) : to_(static_cast<std::byte*>(packed)) {}
+
+  template <class T>
+  void put(T value) {
+    std::memcpy(to_, &value, sizeof(value));
+    to_ += sizeof(value);
+  }
+
+  // What a block of channels begins with: their biases, then their multipliers.
+  void put_scales(const Geometry& g, const Weights& from, int first, int block) {
+    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
+    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+  }
+
+ private:
+  std::byte* to_;
+};
+
 }  // namespace
 
 bool results_below(const Geometry& g, const Weights& from, double limit) {
@@ -45,21 +66,16 @@ size_t row_pair_bytes(const Geometry& g, int block, int sets) {
 }
 
 void pack_row_pairs(const Geometry& g, const Weights& from, int block, int sets, void* packed) {
-  std::byte* to = static_cast<std::byte*>(packed);
-  const auto put = [&to](auto value) {
-    std::memcpy(to, &value, sizeof(value));
-    to += sizeof(value);
-  };
+  Writer to(packed);
   const int pairs = row_pairs(g.kh, sets);
   for (int first = 0; first < g.c; first += block) {
-    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
-    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+    to.put_scales(g, from, first, block);
     for (int j = 0; j < g.kw; ++j) {
       for (int pair = 0; pair < pairs; ++pair) {
         for (int set = 0; set < sets; ++set) {
           for (int c = first; c < first + block; ++c) {
-            put(weight_at(g, from, c, 2 * pair - set, j));
-            put(weight_at(g, from, c, 2 * pair - set + 1, j));
+            to.put(weight_at(g, from, c, 2 * pair - set, j));
+            to.put(weight_at(g, from, c, 2 * pair - set + 1, j));
           }
         }
       }
@@ -68,19 +84,14 @@ void pack_row_pairs(const Geometry& g, const Weights& from, int block, int sets,
 }
 
 void pack_column_pairs(const Geometry& g, const Weights& from, int block, void* packed) {
-  std::byte* to = static_cast<std::byte*>(packed);
-  const auto put = [&to](auto value) {
-    std::memcpy(to, &value, sizeof(value));
-    to += sizeof(value);
-  };
+  Writer to(packed);
   for (int first = 0; first < g.c; first += block) {
-    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
-    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+    to.put_scales(g, from, first, block);
     for (int i = 0; i < g.kh; ++i) {
       for (int j = 0; j < g.kw; j += 2) {
         for (int c = first; c < first + block; ++c) {
-          put(weight_at(g, from, c, i, j));
-          put(weight_at(g, from, c, i, j + 1));
+          to.put(weight_at(g, from, c, i, j));
+          to.put(weight_at(g, from, c, i, j + 1));
         }
       }
     }
@@ -97,18 +108,13 @@ size_t tap_bytes(const Geometry& g, int block) {
 }
 
 void pack_taps(const Geometry& g, const Weights& from, int block, void* packed) {
-  std::byte* to = static_cast<std::byte*>(packed);
-  const auto put = [&to](auto value) {
-    std::memcpy(to, &value, sizeof(value));
-    to += sizeof(value);
-  };
+  Writer to(packed);
   for (int first = 0; first < g.c; first += block) {
-    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
-    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+    to.put_scales(g, from, first, block);
     for (int i = 0; i < g.kh; ++i) {
       for (int j = 0; j < g.kw; ++j) {
         for (int c = first; c < first + block; ++c) {
-          put(static_cast<int8_t>(weight_at(g, from, c, i, j)));
+          to.put(static_cast<int8_t>(weight_at(g, from, c, i, j)));
         }
       }
     }
@@ -127,18 +133,13 @@ size_t row_quad_bytes(const Geometry& g, int block, int sets) {
 
 void pack_row_quads(const Geometry& g, const Weights& from, int block, int lanes, int sets,
                     void* packed) {
-  std::byte* to = static_cast<std::byte*>(packed);
-  const auto put = [&to](auto value) {
-    std::memcpy(to, &value, sizeof(value));
-    to += sizeof(value);
-  };
+  Writer to(packed);
   const auto put_quad = [&](int c, int row, int j) {
-    for (int i = row; i < row + 4; ++i) put(static_cast<int8_t>(weight_at(g, from, c, i, j)));
+    for (int i = row; i < row + 4; ++i) to.put(static_cast<int8_t>(weight_at(g, from, c, i, j)));
   };
   const int quads = row_quads(g.kh, sets);
   for (int first = 0; first < g.c; first += block) {
-    for (int c = first; c < first + block; ++c) put(c < g.c ? effective_bias(g, from, c) : 0);
-    for (int c = first; c < first + block; ++c) put(c < g.c ? from.multiplier[c] : 0.0f);
+    to.put_scales(g, from, first, block);
     for (int lane = first; lane < first + block; lane += lanes) {
       for (int q = 0; q < quads; ++q) {
         for (int j = 0; j < g.kw; ++j) {
@@ -182,11 +183,7 @@ size_t quad_bytes(const Geometry& g, int most, bool tails) {
 }
 
 void pack_quads(const Geometry& g, const Weights& from, int most, bool tails, void* packed) {
-  std::byte* to = static_cast<std::byte*>(packed);
-  const auto put = [&to](auto value) {
-    std::memcpy(to, &value, sizeof(value));
-    to += sizeof(value);
-  };
+  Writer to(packed);
   int tile;
   for (int first = 0; first < g.c; first += tile) {
     tile = quad_tile(g.c - first, most, tails);
@@ -195,10 +192,10 @@ void pack_quads(const Geometry& g, const Weights& from, int most, bool tails, vo
         for (int i = 0; i < (tile == 16 ? 8 : tile / 4); ++i)
           put_channel(first + i / 4 * 16 % tile + part * 4 + i % 4);
       };
-      each([&](int c) { put(c < g.c ? effective_bias(g, from, c) : 0); });
-      each([&](int c) { put(c < g.c ? from.multiplier[c] : 0.0f); });
+      each([&](int c) { to.put(c < g.c ? effective_bias(g, from, c) : 0); });
+      each([&](int c) { to.put(c < g.c ? from.multiplier[c] : 0.0f); });
       for (int dot = 0; dot < quad_dots(g.kw); ++dot) {
-        each([&](int c) { put(quad_at(g, from, c, dot)); });
+        each([&](int c) { to.put(quad_at(g, from, c, dot)); });
       }
     }
   }

@@ -22,8 +22,7 @@ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 constexpr int larger(int a, int b) { return a > b ? a : b; }
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-// --- cutting: what goes through the ring together
-// -------------------------------------------------
+// --- cutting: what goes through the ring together ------------------------------------------------
 
 struct Cut {
   int blocks;   // most of a group of channel blocks

@@ -66,8 +66,7 @@ void for_each_pixel(const Args& args, Pixel pixel) {
   }
 }
 
-// --- 3x3 windows at stride 2, a row of outputs at a time
-// ------------------------------------------
+// --- 3x3 windows at stride 2, a row of outputs at a time -----------------------------------------
 
 [[maybe_unused]] inline bool is_3x3s2(const Window& win) {
   return win.kernel_h == 3 && win.kernel_w == 3 && win.stride_h == 2 && win.stride_w == 2 &&

@@ -4,17 +4,11 @@
 
 #include <cstring>
 
-#include "kernels/resize/resize.h"
+#include "kernels/resize/corners.h"
 #include "kernels/simd/x86.h"
 
 namespace lightkern::resize {
 namespace {
-
-// The four neighbours of one output pixel and their weights.
-struct Corners {
-  const Act *low_left, *low_right, *high_left, *high_right;
-  int32_t fx, fy;
-};
 
 struct Weights {
   __m256i x;     // pairs {2048 - fx, fx} of 16 bits
@@ -30,12 +24,6 @@ inline __m256i mean8(const Corners& at, size_t c, const Weights& w) {
   const __m256i high = _mm256_mullo_epi32(along_x(at.high_left, at.high_right), w.y[1]);
   const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(low, high), _mm256_set1_epi32(1 << 21));
   return _mm256_srli_epi32(sum, 22);
-}
-
-inline Act mean1(const Corners& at, size_t c) {
-  const int32_t low = at.low_left[c] * (2048 - at.fx) + at.low_right[c] * at.fx;
-  const int32_t high = at.high_left[c] * (2048 - at.fx) + at.high_right[c] * at.fx;
-  return static_cast<Act>((low * (2048 - at.fy) + high * at.fy + (1 << 21)) >> 22);
 }
 
 inline void mean_pixel(const Corners& at, size_t channels, Act* y) {

@@ -2,16 +2,10 @@
 // bits). Positions without fractions (nearest) are copies.
 #include "kernels/simd/neon.h"
 
-#include "kernels/resize/resize.h"
+#include "kernels/resize/corners.h"
 
 namespace lightkern::resize {
 namespace {
-
-// The four neighbours of one output pixel and their weights.
-struct Corners {
-  const Act *low_left, *low_right, *high_left, *high_right;
-  int32_t fx, fy;
-};
 
 struct Row8 {
   int32x4_t low, high;
@@ -31,12 +25,6 @@ inline int8x8_t mean8(const Corners& at, size_t c) {
     return vrshrq_n_s32(vmlaq_n_s32(vmulq_n_s32(a, 2048 - at.fy), b, at.fy), 22);
   };
   return pack8(along_y(upper.low, lower.low), along_y(upper.high, lower.high));
-}
-
-inline Act mean1(const Corners& at, size_t c) {
-  const int32_t low = at.low_left[c] * (2048 - at.fx) + at.low_right[c] * at.fx;
-  const int32_t high = at.high_left[c] * (2048 - at.fx) + at.high_right[c] * at.fx;
-  return static_cast<Act>((low * (2048 - at.fy) + high * at.fy + (1 << 21)) >> 22);
 }
 
 void run(const Args& args) {

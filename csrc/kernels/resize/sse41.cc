@@ -4,16 +4,10 @@
 
 #include <cstring>
 
-#include "kernels/resize/resize.h"
+#include "kernels/resize/corners.h"
 
 namespace lightkern::resize {
 namespace {
-
-// The four neighbours of one output pixel and their weights.
-struct Corners {
-  const Act *low_left, *low_right, *high_left, *high_right;
-  int32_t fx, fy;
-};
 
 struct Weights {
   __m128i x;     // pairs {2048 - fx, fx} of 16 bits
@@ -34,12 +28,6 @@ inline __m128i mean8(const Corners& at, size_t c, const Weights& w) {
   const __m128i high = _mm_unpacklo_epi8(load_half(at.high_left + c), load_half(at.high_right + c));
   return _mm_packs_epi32(mean4(low, high, w),
                          mean4(_mm_srli_si128(low, 8), _mm_srli_si128(high, 8), w));
-}
-
-inline Act mean1(const Corners& at, size_t c) {
-  const int32_t low = at.low_left[c] * (2048 - at.fx) + at.low_right[c] * at.fx;
-  const int32_t high = at.high_left[c] * (2048 - at.fx) + at.high_right[c] * at.fx;
-  return static_cast<Act>((low * (2048 - at.fy) + high * at.fy + (1 << 21)) >> 22);
 }
 
 inline void mean_pixel(const Corners& at, size_t channels, Act* y) {

@@ -59,8 +59,7 @@ Step lower(const KernelRegistry<Kernel>& registry, const LoweringContext& contex
   if (one_value) o.b_step = 0;
   Step step = start_step(fused);
   auto state = std::make_shared<State<Kernel, Args>>();
-  state->kernel = pick_kernel(registry, context.options, step,
-                              [](const Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(registry, context.options, step);
   state->args = args;
   state->work = split_rows(y, a.dense() && y.dense() && (one_value || (per_channel && same)), 2);
   find_fit(*state, state->work.flat ? 1 : y.pixels());

@@ -73,8 +73,7 @@ class Copies {
   Step finish(Act value = 0) {
     if (rectangles_.empty()) return step_;
     auto state = std::make_shared<State>();
-    state->kernel = pick_kernel(copy::kRegistry, context_.options, step_,
-                                [](const copy::Kernel&) -> const char* { return nullptr; });
+    state->kernel = pick_kernel(copy::kRegistry, context_.options, step_);
     state->value = value;
     step_.units = 0;
     for (const Rectangle& r : rectangles_) step_.units += r.split.units;

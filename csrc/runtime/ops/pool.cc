@@ -79,8 +79,7 @@ Step lower_windows(const KernelRegistry<Kernel>& registry, const LoweringContext
   const TensorView &x = context.in(*fused.node, 0), &y = context.out(*fused.node);
   Step step = start_step(fused);
   auto state = std::make_shared<State<Kernel, Args>>();
-  state->kernel = pick_kernel(registry, context.options, step,
-                              [](const Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(registry, context.options, step);
   args.window = make_window(*fused.node, x, y);
   args.x_pixel_stride = x.pixel_stride;
   args.y_pixel_stride = y.pixel_stride;
@@ -101,8 +100,7 @@ Step lower_global(const LoweringContext& context, const Fused& fused) {
   const TensorView &x = context.in(node, 0), &y = context.out(node);
   Step step = start_step(fused);
   auto state = std::make_shared<GlobalState>();
-  state->kernel = pick_kernel(globalpool::kRegistry, context.options, step,
-                              [](const globalpool::Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(globalpool::kRegistry, context.options, step);
   const float multiplier = x.scale / y.scale / static_cast<float>(x.pixels());
   state->args = {nullptr,      x.pixel_stride,           nullptr,
                  x.pixels(),   static_cast<size_t>(x.c), multiplier,

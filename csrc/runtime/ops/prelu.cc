@@ -29,8 +29,7 @@ Step lower_prelu(const LoweringContext& context, const Fused& fused) {
   const TensorView &x = context.in(node, 0), &y = context.out(node);
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
-  state->kernel = pick_kernel(prelu::kRegistry, context.options, step,
-                              [](const prelu::Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(prelu::kRegistry, context.options, step);
   const size_t channels = static_cast<size_t>(x.c);
   const float* slope = node.array<float>("slope", x.c);
   for (size_t c = 0; c < channels; ++c) state->negative.push_back(x.scale * slope[c] / y.scale);

@@ -36,8 +36,7 @@ Step lower_reshape(const LoweringContext& context, const Fused& fused) {
   const Placement& out = context.placements[static_cast<size_t>(node.output)];
   if (in.root == out.root) return step;  // a view
   auto state = std::make_shared<State>();
-  state->kernel = pick_kernel(reorder::kRegistry, context.options, step,
-                              [](const reorder::Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(reorder::kRegistry, context.options, step);
   const std::vector<int64_t>& chw = node.attr("chw", 2);
   state->args = {nullptr, order_of(x, chw[0] != 0), nullptr, order_of(y, chw[1] != 0), 0, 0, 0};
   state->split = split_work(x.pixels() * static_cast<size_t>(x.c), 1, 49152, 64);

@@ -49,8 +49,7 @@ Step lower_resize(const LoweringContext& context, const Fused& fused) {
   const TensorView &x = context.in(node, 0), &y = context.out(node);
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
-  state->kernel = pick_kernel(resize::kRegistry, context.options, step,
-                              [](const resize::Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(resize::kRegistry, context.options, step);
   state->y_pairs = make_pairs(node, "y_low", "y_fraction", y.h, x.h, x.w * x.pixel_stride);
   state->x_pairs = make_pairs(node, "x_low", "x_fraction", y.w, x.w, x.pixel_stride);
   state->args = {nullptr,

@@ -29,8 +29,7 @@ Step lower_softmax(const LoweringContext& context, const Fused& fused) {
   const TensorView &x = context.in(node, 0), &y = context.out(node);
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
-  state->kernel = pick_kernel(softmax::kRegistry, context.options, step,
-                              [](const softmax::Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(softmax::kRegistry, context.options, step);
   const int32_t* exp = node.array<int32_t>("exp", 256);
   state->exp.assign(exp, exp + 256);
   state->args = {

@@ -29,8 +29,7 @@ Step lower_table(const LoweringContext& context, const Fused& fused) {
   const TensorView &x = context.in(node, 0), &y = context.out(node);
   Step step = start_step(fused);
   auto state = std::make_shared<State>();
-  state->kernel = pick_kernel(table::kRegistry, context.options, step,
-                              [](const table::Kernel&) -> const char* { return nullptr; });
+  state->kernel = pick_kernel(table::kRegistry, context.options, step);
   state->table = std::make_unique<MemoryTable>(node);
   const MemoryTable& table = *state->table;
   state->args = {nullptr,

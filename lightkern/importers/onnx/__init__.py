@@ -51,6 +51,8 @@ def load_onnx(
         The model is valid but needs something that lightkern does not do; names the node, its op and the reason.
     ValueError
         A weight is NaN or infinite (names the tensor), or `input_shapes` does not fit.
+    OSError
+        The file cannot be read.
     """
     try:
         import onnx  # noqa: F401
