@@ -295,12 +295,13 @@ def write_readme(readme: Path, folder: Path) -> None:
     place = folder.relative_to(readme.parent)
     lines = [*summary_table(summaries), ""]
     lines += [
-        "A pair of figures is lightkern's time over that of the best peer, which is named, right or wrong; and over"
+        "*Best peer*: lightkern's time over that of the fastest peer, which is named, right or wrong. *Best exact one*: over",
+        "that of the fastest whose sums do not saturate. *Spread* is that of lightkern's own times: how busy the machine was.",
+        "",
+        "Agreement with the float network on 512 crops of photos, published ImageNet weights, and the noise of the logits;",
+        "in brackets what the products do on that CPU. *u8s8 file, exact sums* is the file of ONNX Runtime's u8s8 without",
+        "saturation. lightkern was compressed on each machine, by the version of that day:",
     ]
-    lines += [
-        "that of the best one whose sums do not saturate. Agreement with the float network on 512 crops of photos,"
-    ]
-    lines += ["published ImageNet weights, and the noise of the logits (what the products do on that CPU):"]
     lines += ["", *summary_accuracy(summaries)]
     for level, summary in summaries.items():
         lines += ["", f"**`{level}`**: {summary['machine']} [All tables]({place}/{level}/README.md).", ""]
