@@ -135,7 +135,7 @@ def summary_accuracy(summaries: dict[str, dict[str, Any]]) -> list[str]:
 
 def summary_table(summaries: dict[str, dict[str, Any]]) -> list[str]:
     """Ratios to the best peer, a pair of columns per level."""
-    columns = [f"`{level}`: {kind}" for level in summaries for kind in ("best peer", "best exact one", "spread")]
+    columns = [f"`{level}`: {kind}" for level in summaries for kind in ("best peer", "best exact", "spread")]
     lines = ["| lightkern int8 / peer, threads | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in next(iter(summaries.values()))["ratios"]:
         found = [summary["ratios"].get(row, {}) for summary in summaries.values()]
@@ -295,12 +295,13 @@ def write_readme(readme: Path, folder: Path) -> None:
     place = folder.relative_to(readme.parent)
     lines = [*summary_table(summaries), ""]
     lines += [
-        "*Best peer*: lightkern's time over that of the fastest peer, which is named, right or wrong. *Best exact one*: over",
-        "that of the fastest whose sums do not saturate. *Spread* is that of lightkern's own times: how busy the machine was.",
+        "*Best peer*: lightkern's time over that of the fastest peer, which is named, right or wrong. *Best exact*:",
+        "over that of the fastest whose sums do not saturate. *Spread* is that of lightkern's own times: how busy the",
+        "machine was.",
         "",
-        "Agreement with the float network on 512 crops of photos, published ImageNet weights, and the noise of the logits;",
-        "in brackets what the products do on that CPU. *u8s8 file, exact sums* is the file of ONNX Runtime's u8s8 without",
-        "saturation. lightkern was compressed on each machine, by the version of that day:",
+        "Agreement with the float network on 512 crops of photos, published ImageNet weights, and the noise of the",
+        "logits; in brackets what the products do on that CPU. *u8s8 file, exact sums* is the file of ONNX Runtime's",
+        "u8s8 without saturation. lightkern was compressed on each machine, by the version of that day:",
     ]
     lines += ["", *summary_accuracy(summaries)]
     for level, summary in summaries.items():
