@@ -100,8 +100,8 @@ def spread(race: dict[str, Any]) -> str:
 
 
 def decibels(row: dict[str, Any]) -> str:
-    """Signal-to-noise ratio against the float network, where one was taken."""
-    value = row.get("sqnr")
+    """Signal-to-noise ratio of the median picture against the float network, where one was taken."""
+    value = row.get("median_sqnr")
     return "" if value is None or value > 60 else f"{value:.0f} dB"
 
 
@@ -269,7 +269,7 @@ def write_level(figures: dict[str, Any], folder: Path) -> None:
         (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         lines += ["`python bench/latency.py --threads 1,2`, 224x224, medians of interleaved rounds, pinned threads;"]
         lines += [
-            "noise is that of the outputs against the float network (none: float, or a file of other weights):",
+            "noise is that of the median picture's outputs against the float network (none: float, or other weights):",
             "",
         ]
         lines += [*summary_table({folder.name: summary}), "", *latency_table(races), ""]

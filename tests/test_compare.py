@@ -92,7 +92,11 @@ def test_closeness_by_hand() -> None:
     close = closeness(wanted, np.array([[3.0, 4.0], [0.0, 1.0]]))
     assert close.agreement == 0.5
     assert close.sqnr == pytest.approx(10 * np.log10(26 / 2))
-    assert closeness(wanted, wanted).sqnr == float("inf")
+    assert closeness(wanted, wanted).sqnr == closeness(wanted, wanted).median_sqnr == float("inf")
+    loud = np.array([[100.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    close = closeness(loud, loud + np.array([[0.1, 0.0], [0.0, 0.5], [0.0, 0.5]]))
+    assert close.sqnr == pytest.approx(10 * np.log10(10002 / 0.51))
+    assert close.median_sqnr == pytest.approx(10 * np.log10(1 / 0.25))
     with pytest.raises(ValueError, match=r"outputs of shape \(2, 1\), the float network has \(2, 2\)"):
         closeness(wanted, wanted[:, :1])
 

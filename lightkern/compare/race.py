@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -86,10 +87,20 @@ class Closeness:
         Share of examples with the float network's greatest element of the output.
     sqnr : float
         Signal-to-quantization-noise ratio, ``10 log10(sum(f^2) / sum((f - q)^2))``, dB; infinite for equal outputs.
+    median_sqnr : float
+        The (lower) median of the examples' own ratios: in `sqnr` a single loud example can outweigh all others.
     """
 
     agreement: float
     sqnr: float
+    median_sqnr: float
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Ratio of two sums of squares."""
+    if noise == 0:
+        return float("inf")
+    return float("-inf") if signal == 0 else 10 * float(np.log10(signal / noise))
 
 
 def closeness(wanted: Array, got: Array) -> Closeness:
@@ -103,9 +114,10 @@ def closeness(wanted: Array, got: Array) -> Closeness:
     if wanted.shape != got.shape:
         raise ValueError(f"outputs of shape {got.shape}, the float network has {wanted.shape}")
     flat = [y.reshape(len(y), -1).astype(np.float64) for y in (wanted, got)]
-    signal, noise = float(np.square(flat[0]).sum()), float(np.square(flat[0] - flat[1]).sum())
-    sqnr = float("inf") if noise == 0 else float("-inf") if signal == 0 else 10 * float(np.log10(signal / noise))
-    return Closeness(float((flat[0].argmax(1) == flat[1].argmax(1)).mean()), sqnr)
+    agreement = float((flat[0].argmax(1) == flat[1].argmax(1)).mean())
+    signal, noise = np.square(flat[0]).sum(1), np.square(flat[0] - flat[1]).sum(1)
+    of_each = [decibels(float(s), float(n)) for s, n in zip(signal, noise, strict=True)]
+    return Closeness(agreement, decibels(float(signal.sum()), float(noise.sum())), median_low(of_each))
 
 
 def outputs(runner: Runner, examples: Array) -> Array:
