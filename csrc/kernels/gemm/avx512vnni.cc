@@ -5,6 +5,7 @@
 // registers free. To turn 4 registers of sums into bytes takes 20 operations more. From some twenty
 // rows on tiles are half as tall, 6x32, and these operations lie between the products of the next.
 #include "kernels/gemm/dot.inc"
+#include "kernels/gemm/merge.inc"
 #include "kernels/simd/x86.h"
 
 namespace lightkern::gemm {
@@ -186,7 +187,9 @@ constexpr Kernel kKernels[] = {
      PairRule::kAny,
      run_dot<Zmm>,
      {},
-     run_row<Zmm>},
+     run_row<Zmm>,
+     false,
+     merge},
 };
 
 }  // namespace

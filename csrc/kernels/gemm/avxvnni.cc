@@ -3,6 +3,7 @@
 // Ceiling: two vpdpbusd of 32 MAC per cycle. A step of 6x16 issues 12 of them and 8 loads in 6
 // cycles; 12 accumulators cover the latency of 5 cycles.
 #include "kernels/gemm/dot.inc"
+#include "kernels/gemm/merge.inc"
 
 namespace lightkern::gemm {
 namespace {
@@ -74,7 +75,9 @@ constexpr Kernel kKernels[] = {
      PairRule::kAny,
      run_dot<Ymm>,
      {},
-     run_row<Ymm>},
+     run_row<Ymm>,
+     false,
+     merge},
 };
 
 }  // namespace
