@@ -22,7 +22,9 @@ struct Ymm {
   }
 
   using Limits = ByteClamp;
-  static Limits load_limits(const Clamp& clamp) { return load_byte_clamp(clamp); }
+  static Limits load_limits(const Clamp& clamp, const Panel&, const TableVec*) {
+    return load_byte_clamp(clamp);
+  }
 
   // Four vectors of sums at once: two rows, or four rows of one vector each.
   template <bool whole, bool, int rows, int vectors>
@@ -58,7 +60,7 @@ struct Ymm {
     }
   }
 
-  static constexpr bool kAnyWidth = false;
+  static constexpr bool kAnyWidth = false, kTable = false;
   static bool is_dense(const Args&) { return false; }
   template <int pitch>
   static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec& table, Act* bytes,
