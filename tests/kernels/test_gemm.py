@@ -243,16 +243,35 @@ def test_windows(kernel: str, window: dict[str, Any]) -> None:
         check(model, inputs(model, rng), kernel=kernel)
 
 
+COPIED_OUT = [(1, 9, 4), (2, 3, 2), *((3, k, s) for k in (3, 5, 7) for s in (1, 2)), (5, 5, 1), (7, 3, 1)]
+"""Channels, size and stride of windows whose lines fill their steps badly."""
+
+
 @pytest.mark.parametrize("kernel", WINDOWED)
 def test_windows_copied_out(kernel: str) -> None:
-    """Short lines of windows are copied out: several lines of an image together, and parts of long ones."""
+    """Short lines of windows are copied out, or what is behind their whole steps is merged: of several lines of an
+    image together, and of parts of long ones."""
     rng = np.random.default_rng(14)
-    for (h, w), (c, window) in itertools.product(
-        [(40, 33), (5, 1100)], [(3, WINDOWS[0]), (3, WINDOWS[3]), (5, {"kernel": (5, 5)})]
-    ):
+    for (h, w), (c, size, stride) in itertools.product([(40, 33), (7, 1100)], COPIED_OUT):
         net = Net(rng)
-        model = net.model(net.conv2d(net.input((h, w, c)), 17, **window))
+        padding = tuple(rng.integers(0, size, 4).tolist())
+        window: dict[str, Any] = {"kernel": (size, size), "stride": (stride, stride), "padding": padding}
+        model = net.model(net.conv2d(net.input((h, w, c)), int(rng.choice([16, 17, 24, 32])), **window))
         check(model, inputs(model, rng), kernel=kernel, threads=2)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("zero_point", [-128, 5])
+@pytest.mark.parametrize("table", [False, True])
+def test_ranges_of_outputs(kernel: str, zero_point: int, table: bool) -> None:
+    """All of a byte behind a ReLU, less, and at the limits: panels of every width, few rows and many."""
+    rng = np.random.default_rng(15)
+    for n, m in thinned(itertools.product([7, 8, 13, 16, 20, 24, 30, 32, 56], [3, 29, 61]), 4):
+        for clamp, spread in [("none", 1.0), ("relu", 1.0), ("random", 1 / 64)]:
+            net = Net(rng, Style(zero_point=zero_point, clamp=clamp, spread=spread))
+            y = net.linear(net.input((m, 29)), n)
+            model = net.model(net.table(y) if table else y)
+            check(model, inputs(model, rng), kernel=kernel)
 
 
 @pytest.mark.parametrize("kernel", WINDOWED)

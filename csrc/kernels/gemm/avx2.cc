@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/merge.inc"
 #include "kernels/gemm/sums.inc"
 #include "kernels/gemm/words.inc"
 
@@ -321,7 +322,9 @@ constexpr Kernel kKernels[] = {
      PairRule::kCoupled,
      run<Panels<Pairs>>,
      {},
-     run_row},
+     run_row,
+     false,
+     merge},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 // registers free. To turn 4 registers of sums into bytes takes 20 operations more. From some twenty
 // rows on tiles are half as tall, 6x32, and these operations lie between the products of the next.
 #include "kernels/gemm/dot.inc"
+#include "kernels/gemm/merge.inc"
 #include "kernels/simd/x86.h"
 
 namespace lightkern::gemm {
@@ -39,43 +40,68 @@ struct Zmm {
 
   struct Limits {
     __m512 hi;
-    __m512i zero_point16, lo8, hi8;
+    __m512i zero_point16, hi16, lo8;
+    __mmask32 mask;         // the channels that exist
+    const TableVec* table;  // null, or what bytes go through
   };
-  static Limits load_limits(const Clamp& clamp) {
+  static Limits load_limits(const Clamp& clamp, const Panel& panel, const TableVec* table) {
     const ByteClamp c = load_byte_clamp(clamp);
     const auto twice = [](__m256i v) { return _mm512_broadcast_i64x4(v); };
-    return {_mm512_set1_ps(clamp.hi), twice(c.zero_point16), twice(c.lo8), twice(c.hi8)};
+    return {_mm512_set1_ps(clamp.hi),
+            twice(c.zero_point16),
+            _mm512_set1_epi16(static_cast<int16_t>(clamp.hi)),
+            twice(c.lo8),
+            mask_of(panel),
+            table};
   }
 
-  // Four vectors of sums at once: two rows, or four rows of one vector each.
+  // Four vectors of sums at once: two rows, or four rows of one vector each. Of two rows of 24
+  // channels, the last 8 of both make up one vector, taken twice.
   template <bool whole, bool half, int rows, int vectors>
   [[gnu::always_inline]] static inline void finish(const Vector (&acc)[rows][vectors],
                                                    const Panel& panel, const Limits& limits, Act* y,
                                                    ptrdiff_t y_stride) {
+    constexpr bool kShared = half && vectors == 2;
     // Within each 128 bits, packing leaves four bytes of each vector.
-    const Vector in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    constexpr int kRows = 4 / vectors;
+    const Vector in_order =
+        kShared ? _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 3, 7, 1, 5, 9, 13, 10, 14, 11, 15)
+                : _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    constexpr int kRows = 4 / vectors, kWidth = width_of<Zmm>(2 * vectors - half);
+    const __mmask32 mask = whole ? ~uint32_t{0} >> (32 - kWidth) : limits.mask;
 #pragma GCC unroll 8
     for (int first = 0; first < rows; first += kRows, y += kRows * y_stride) {
+      const auto row = [&](int r) { return first + r < rows ? first + r : first; };
       __m512 t[4];
       for (int i = 0; i < 4; ++i) {
-        const int r = first + i / vectors < rows ? first + i / vectors : first, v = i % vectors;
-        const Vector m = load_part<Zmm, 2 * vectors - half>(panel.multiplier, v);
-        t[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), _mm512_castsi512_ps(m));
+        const int v = kShared ? i / 2 : i % vectors;
+        Vector sums = acc[row(kShared ? i % 2 : i / vectors)][v];
+        Vector m = load_part<Zmm, 2 * vectors - half>(panel.multiplier, v);
+        if (kShared && v == 1) {
+          sums = two_halves(acc[row(0)][1], acc[row(1)][1]);
+          m = two_halves(m, m);
+        }
+        t[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_castsi512_ps(m));
       }
       if (!whole && !panel.bounded) {
         for (__m512& v : t) v = _mm512_min_ps(v, limits.hi);
       }
+      // The upper limit comes before the zero point, which then can be added without saturation:
+      // that would take the place of a product.
       const auto words = [&](__m512 a, __m512 b) {
         const Vector w = _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
-        return whole ? w : _mm512_adds_epi16(w, limits.zero_point16);
+        return whole ? w : _mm512_add_epi16(_mm512_min_epi16(w, limits.hi16), limits.zero_point16);
       };
       Vector bytes = _mm512_packus_epi16(words(t[0], t[1]), words(t[2], t[3]));
-      if (!whole) bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, limits.lo8), limits.hi8);
+      if (!whole) bytes = _mm512_max_epu8(bytes, limits.lo8);
       bytes = _mm512_permutexvar_epi32(in_order, bytes);
+      if (!whole && limits.table) bytes = lookup(bytes, *limits.table);
       for (int r = 0; r < kRows && first + r < rows; ++r)
-        store_row<vectors, whole>(bytes, r, mask_of(panel), y + r * y_stride);
+        store_row<vectors, whole && !half>(bytes, r, mask, y + r * y_stride);
     }
+  }
+
+  static Vector two_halves(Vector low, Vector high) {
+    return _mm512_inserti64x4(low, _mm512_castsi512_si256(high), 1);
   }
 
   static __mmask32 mask_of(const Panel& panel) {
@@ -97,7 +123,7 @@ struct Zmm {
     }
   }
 
-  static constexpr bool kAnyWidth = true;
+  static constexpr bool kAnyWidth = true, kTable = true;
   static bool is_dense(const Args& args) {
     const ptrdiff_t n = args.panel->n;
     return args.y_stride == n && (!args.residual || args.epilogue->residual_stride == n);
@@ -105,23 +131,21 @@ struct Zmm {
 
   // 64 bytes at once: of all rows in one piece, or two rows, or four of 16.
   template <int pitch>
-  static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec& table, Act* bytes,
+  static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec&, Act* bytes,
                         bool dense, size_t m, const Act* residual, Act* y, ptrdiff_t y_stride) {
     // compute(bytes, residual): the latter is called for its bytes.
     const auto walk = [&](auto compute) {
       dense ? walk_piece(bytes, m * panel.n, residual, y, compute)
             : walk_rows<pitch>(panel, bytes, m, residual, e.residual_stride, y, y_stride, compute);
     };
-    if (!residual) return walk([&](Vector v, auto) { return lookup(v, table); });
-    const auto tabulated = [&](Vector v) { return e.table ? lookup(v, table) : v; };
     if (e.add.fit.shift) {
       const AddWide add = load_add_wide(e.add);
-      return walk([&](Vector v, auto other) { return add_wide(tabulated(v), other(), add); });
+      return walk([&](Vector v, auto other) { return add_wide(v, other(), add); });
     }
     const AddVec add = load_add(e.add);
     walk([&](Vector v, auto other) {
-      const Vector a = tabulated(v), b = other();
-      const auto half = [&](int i) { return add_reals(half_of(a, i), half_of(b, i), add); };
+      const Vector b = other();
+      const auto half = [&](int i) { return add_reals(half_of(v, i), half_of(b, i), add); };
       return _mm512_inserti64x4(_mm512_castsi256_si512(half(0)), half(1), 1);
     });
   }
@@ -186,7 +210,9 @@ constexpr Kernel kKernels[] = {
      PairRule::kAny,
      run_dot<Zmm>,
      {},
-     run_row<Zmm>},
+     run_row<Zmm>,
+     false,
+     merge},
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 // Ceiling: two vpdpbusd of 32 MAC per cycle. A step of 6x16 issues 12 of them and 8 loads in 6
 // cycles; 12 accumulators cover the latency of 5 cycles.
 #include "kernels/gemm/dot.inc"
+#include "kernels/gemm/merge.inc"
 
 namespace lightkern::gemm {
 namespace {
@@ -21,7 +22,9 @@ struct Ymm {
   }
 
   using Limits = ByteClamp;
-  static Limits load_limits(const Clamp& clamp) { return load_byte_clamp(clamp); }
+  static Limits load_limits(const Clamp& clamp, const Panel&, const TableVec*) {
+    return load_byte_clamp(clamp);
+  }
 
   // Four vectors of sums at once: two rows, or four rows of one vector each.
   template <bool whole, bool, int rows, int vectors>
@@ -57,7 +60,7 @@ struct Ymm {
     }
   }
 
-  static constexpr bool kAnyWidth = false;
+  static constexpr bool kAnyWidth = false, kTable = false;
   static bool is_dense(const Args&) { return false; }
   template <int pitch>
   static void pass_rows(const Panel& panel, const Epilogue& e, const TableVec& table, Act* bytes,
@@ -74,7 +77,9 @@ constexpr Kernel kKernels[] = {
      PairRule::kAny,
      run_dot<Ymm>,
      {},
-     run_row<Ymm>},
+     run_row<Ymm>,
+     false,
+     merge},
 };
 
 }  // namespace

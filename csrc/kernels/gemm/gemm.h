@@ -93,15 +93,31 @@ struct RowCopy {
   int panels = 3;  // unless it is needed: it pays where so many read the same rows
 };
 
+// Lines of pixels, of which the first `inputs` bytes are wanted: byte i of pixel p comes from
+// from[i] + p * pixel. The bytes behind become anything, which the next line of the same call
+// mends, or a later call. kMergedBytes from the last pixel on may be read and written, and as many
+// bytes as there are inputs in front of from[i] may be read.
+constexpr int kMostMerged = 4;
+constexpr size_t kMostMergedPixel = 16, kMergedBytes = 32;
+struct Merge {
+  const Act* from[kMostMerged];
+  int inputs;    // 1 .. kMostMerged
+  size_t pixel;  // bytes from one pixel to the next, in all lines; inputs .. kMostMergedPixel
+  size_t pixels, lines;  // pixels of a line
+  ptrdiff_t pitch;       // bytes from one line to the next, of all
+  Act* to;
+};
+
 struct Kernel {
   const char* name;
   Tile tile;
   WeightFormat format;
   PairRule pairs;
   void (*run)(const Args&);
-  RowCopy row_copy = {};               // run is null where rows are read as they are
-  void (*row)(const Args&) = nullptr;  // a single row as it is, against args.panels at once
-  bool in_order = false;               // made for cores that issue in order, slower elsewhere
+  RowCopy row_copy = {};                  // run is null where rows are read as they are
+  void (*row)(const Args&) = nullptr;     // a single row as it is, against args.panels at once
+  bool in_order = false;                  // made for cores that issue in order, slower elsewhere
+  void (*merge)(const Merge&) = nullptr;  // null where copying windows out is as good
 };
 
 LIGHTKERN_DECLARE_REGISTRY(Kernel)

@@ -34,9 +34,25 @@ void run(const Args& args) {
   }
 }
 
+void merge(const Merge& m) {
+  for (size_t line = 0; line < m.lines; ++line) {
+    const ptrdiff_t offset = static_cast<ptrdiff_t>(line) * m.pitch;
+    for (int i = 0; i < m.inputs; ++i) {
+      const Act* from = m.from[i] + offset;
+      Act* to = m.to + offset + i;
+      for (size_t at = 0; at < m.pixels * m.pixel; at += m.pixel) to[at] = from[at];
+    }
+  }
+}
+
+template <int kr>
+constexpr Kernel make_kernel(const char* name, const Tile& tile) {
+  return {name, tile, WeightFormat::kDense, PairRule::kAny, run<kr>, {}, nullptr, false, merge};
+}
+
 constexpr Kernel kKernels[] = {
-    {"gemm_s8_1x4c4_scalar", {1, 4, 4, 1}, WeightFormat::kDense, PairRule::kAny, run<4>},
-    {"gemm_s8_1x5c3_scalar", {1, 5, 3, 2}, WeightFormat::kDense, PairRule::kAny, run<3>},
+    make_kernel<4>("gemm_s8_1x4c4_scalar", {1, 4, 4, 1}),
+    make_kernel<3>("gemm_s8_1x5c3_scalar", {1, 5, 3, 2}),
 };
 
 }  // namespace

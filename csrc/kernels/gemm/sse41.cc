@@ -14,6 +14,7 @@
 #include <smmintrin.h>
 
 #include "kernels/gemm/ahead.h"
+#include "kernels/gemm/merge.inc"
 #include "kernels/gemm/words.inc"
 
 namespace lightkern::gemm {
@@ -219,7 +220,15 @@ constexpr Kernel kKernels[] = {
      PairRule::kWords,
      run<Words>,
      {1, 2, true, widen_rows<Words>}},
-    {"gemm_s8_4x8c4_sse41", {4, 8, 4, 4}, WeightFormat::kDense, PairRule::kCoupled, run<Pairs>},
+    {"gemm_s8_4x8c4_sse41",
+     {4, 8, 4, 4},
+     WeightFormat::kDense,
+     PairRule::kCoupled,
+     run<Pairs>,
+     {},
+     nullptr,
+     false,
+     merge},
 };
 
 }  // namespace

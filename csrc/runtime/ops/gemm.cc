@@ -160,8 +160,14 @@ void pack_weights(State& s, const LoweringContext& context, const NodeDesc& node
                                    ? gemm::PairRule::kExact
                                    : s.kernel->pairs;
   const std::vector<gemm::Segment> segments = row_segments(s.rows);
+  std::vector<int8_t> sorted;
+  const int8_t* weight = weights.weight;
+  if (s.rows.access == RowAccess::kRests) {  // one group
+    sorted = sort_weights(s.rows, weight, ocg);
+    weight = sorted.data();
+  }
   for (size_t g = 0; g < static_cast<size_t>(w.groups); ++g) {
-    const gemm::Source source{weights.weight + g * ocg * k,
+    const gemm::Source source{weight + g * ocg * k,
                               weights.bias + g * ocg,
                               weights.multiplier.data() + g * ocg,
                               ocg,

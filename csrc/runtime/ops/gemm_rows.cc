@@ -17,7 +17,7 @@ size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * 
 size_t depth_of_step(const RowSource& rows) { return static_cast<size_t>(rows.kernel->tile.kr); }
 
 bool in_scratch(const RowSource& rows) {
-  return rows.access == RowAccess::kLines || rows.access == RowAccess::kWindows;
+  return rows.access != RowAccess::kInPlace && rows.access != RowAccess::kCopied;
 }
 
 // Columns of the image that a line of so many windows sees.
@@ -92,6 +92,44 @@ void gather_windows(const RowSource& rows, const RowBlock& b, const Act* lines, 
   w.kh == 3 ? copy_windows<16, 3>(rows, b, lines, to) : copy_windows<16>(rows, b, lines, to);
 }
 
+// RowAccess::kRests: what is behind the whole steps of a window's lines.
+struct Rests {
+  int whole, each;  // inputs of a line of the window: in whole steps, and behind them
+  int count;        // of all lines
+  int in_line;      // of a pixel in one line of rests
+  int lines;        // of rests, per line of output
+  int inputs(int line) const { return std::min(in_line, count - line * in_line); }
+};
+
+Rests rests_of(const RowSource& rows) {
+  const ConvWindow& w = rows.window;
+  const int kr = rows.kernel->tile.kr, length = w.kw * w.icg;
+  Rests r{};
+  r.whole = length / kr * kr, r.each = length - r.whole, r.count = r.each * w.kh;
+  r.in_line = std::min({kr, w.sw * w.icg, gemm::kMostMerged});
+  r.lines = (r.count + r.in_line - 1) / r.in_line;
+  return r;
+}
+
+// The rests of a block's windows, from lines of it. What is written too much at the end of a line
+// of rests, the next one mends.
+void gather_rests(const RowSource& rows, const RowBlock& b, const Act* lines, Act* to) {
+  const ConvWindow& w = rows.window;
+  const Rests rests = rests_of(rows);
+  gemm::Merge merge{};
+  merge.pixel = static_cast<size_t>(w.sw * rows.pixel), merge.pixels = b.x1 - b.x0;
+  merge.pitch = w.sh * rows.pitch, merge.lines = b.y1 - b.y0;
+  for (int line = 0; line < rests.lines; ++line, to += rows.rest_pitch) {
+    merge.inputs = rests.inputs(line);
+    for (int i = 0; i < merge.inputs; ++i) {
+      const int rest = line * rests.in_line + i;
+      merge.from[i] = lines + rest / rests.each * rows.pitch + rests.whole + rest % rests.each;
+    }
+    merge.to = to;
+    rows.kernel->merge(merge);
+  }
+}
+
 std::vector<gemm::Segment> segments_of(const ConvWindow& w, ptrdiff_t pixel, ptrdiff_t line_step) {
   std::vector<gemm::Segment> segments;
   const bool adjoin = w.kw == 1 || (w.dw == 1 && pixel == w.icg);
@@ -113,6 +151,17 @@ bool worth_gathering(const ConvWindow& w, size_t kr) {
          steps(w.depth()) < static_cast<size_t>(w.kh) * steps(length);
 }
 
+// Whether lines and their rests, which take less copying, take no more steps than windows do.
+bool rests_take_as_few(const RowSource& rows) {
+  const ConvWindow& w = rows.window;
+  const size_t kr = depth_of_step(rows);
+  const Rests rests = rests_of(rows);
+  return rows.kernel->merge && rests.whole > 0 &&
+         static_cast<size_t>(w.sw * w.icg) <= gemm::kMostMergedPixel &&
+         static_cast<size_t>(w.kh * rests.whole) / kr + static_cast<size_t>(rests.lines) <=
+             (w.depth() + kr - 1) / kr;
+}
+
 // Whether so many panels read the rows that the kernel's copy of them pays.
 bool worth_copying(const gemm::Kernel& kernel, const ConvWindow& w, size_t panels) {
   return kernel.row_copy.run && is_one_line(w) && w.ow >= kernel.tile.mr &&
@@ -123,7 +172,8 @@ RowAccess choose_access(const RowSource& rows, size_t panels) {
   const ConvWindow& w = rows.window;
   const size_t kr = depth_of_step(rows);
   if (rows.kernel->row_copy.needed) return RowAccess::kCopied;
-  if (worth_gathering(w, kr)) return RowAccess::kWindows;
+  if (worth_gathering(w, kr))
+    return rests_take_as_few(rows) ? RowAccess::kRests : RowAccess::kWindows;
   // In place each segment must fill a step: none may read beyond the tensor.
   const int32_t length = segments_of(w, rows.pixel, 0)[0].length;
   if (sees_padding(w) || length < rows.kernel->tile.kr) return RowAccess::kLines;
@@ -176,6 +226,12 @@ size_t reserve_rows(RowSource& rows, size_t groups, size_t lines, size_t pixels)
   const size_t seen = (lines - 1) * static_cast<size_t>(w.sh) + static_cast<size_t>(w.kh);
   const size_t line_bytes = seen * static_cast<size_t>(rows.pitch);
   if (rows.access == RowAccess::kLines) return line_bytes + kr - 1;
+  if (rows.access == RowAccess::kRests) {
+    rows.rests = static_cast<ptrdiff_t>(line_bytes);
+    rows.rest_pitch = static_cast<ptrdiff_t>(lines) * w.sh * rows.pitch;
+    const ptrdiff_t rest_bytes = rests_of(rows).lines * rows.rest_pitch;
+    return line_bytes + static_cast<size_t>(rest_bytes) + gemm::kMergedBytes;
+  }
   rows.row = static_cast<ptrdiff_t>(depth);
   rows.line_bytes = line_bytes + kMostGathered;
   return rows.line_bytes + lines * pixels * depth + kMostGathered;
@@ -184,8 +240,32 @@ size_t reserve_rows(RowSource& rows, size_t groups, size_t lines, size_t pixels)
 std::vector<gemm::Segment> row_segments(const RowSource& rows) {
   const ConvWindow& w = rows.window;
   if (rows.access == RowAccess::kWindows) return {{0, static_cast<int32_t>(w.depth())}};
+  if (rows.access == RowAccess::kRests) {
+    const Rests rests = rests_of(rows);
+    std::vector<gemm::Segment> segments;
+    for (int r = 0; r < w.kh; ++r)
+      segments.push_back({static_cast<int32_t>(r * rows.pitch), rests.whole});
+    for (int i = 0; i < rests.lines; ++i)
+      segments.push_back({static_cast<int32_t>(rows.rests + i * rows.rest_pitch), rests.inputs(i)});
+    return segments;
+  }
   const bool lines_adjoin = rows.access == RowAccess::kLines;  // dilation: others are not copied
   return segments_of(w, rows.pixel, rows.pitch * (lines_adjoin ? 1 : w.dh));
+}
+
+std::vector<int8_t> sort_weights(const RowSource& rows, const int8_t* weight, size_t n) {
+  const size_t k = rows.window.depth();
+  const Rests rests = rests_of(rows);
+  const size_t length = static_cast<size_t>(rests.whole + rests.each);
+  std::vector<int8_t> sorted;
+  sorted.reserve(n * k);
+  for (size_t c = 0; c < n; ++c, weight += k) {
+    for (size_t at = 0; at < k; at += length)
+      sorted.insert(sorted.end(), weight + at, weight + at + rests.whole);
+    for (size_t at = 0; at < k; at += length)
+      sorted.insert(sorted.end(), weight + at + rests.whole, weight + at + length);
+  }
+  return sorted;
 }
 
 Rows read_rows(const RowSource& rows, const RowBlock& b, const Act* x, Act* scratch, bool copied) {
@@ -202,6 +282,12 @@ Rows read_rows(const RowSource& rows, const RowBlock& b, const Act* x, Act* scra
       return {scratch, rows.row, 0};
     case RowAccess::kLines:
       if (!copied) copy_lines(rows, b, x, scratch);
+      return {scratch, pixel, line};
+    case RowAccess::kRests:
+      if (!copied) {
+        copy_lines(rows, b, x, scratch);
+        gather_rests(rows, b, scratch, scratch + rows.rests);
+      }
       return {scratch, pixel, line};
     case RowAccess::kWindows:
       if (!copied) {

@@ -6,7 +6,10 @@
 // kh / sh times, instead of the kh * kw / (sh * sw) times of a copy per window. Of a group
 // convolution the channels of several groups are copied at once. Only where a line of the window
 // is short and fills its steps badly, as with the three channels of a picture (9 steps instead of
-// 7), windows are then copied out too, one behind the other.
+// 7), more is copied. If the kernel can merge them, these are the inputs behind the whole steps of
+// lines: those of a pixel from several lines come side by side, as far from those of the next pixel
+// as windows are from each other, so that they are read like inputs of the window. Else windows
+// are copied out, one behind the other.
 #pragma once
 
 #include "kernels/gemm/pack.h"
@@ -17,6 +20,7 @@ namespace lightkern {
 enum class RowAccess {
   kInPlace,
   kLines,    // from lines of the image in scratch
+  kRests,    // from such lines, and from lines of what is behind their whole steps
   kWindows,  // from windows in scratch, copied out of such lines
   kCopied,   // of one line: from scratch, as gemm::Kernel::row_copy leaves them there
 };
@@ -30,6 +34,7 @@ struct RowSource {
   ptrdiff_t pixel, pitch;  // bytes between pixels and between lines, of the image or of the copy
   ptrdiff_t row;           // bytes between windows, or units of a RowCopy, in scratch
   size_t line_bytes;       // of scratch, in front of windows
+  ptrdiff_t rests, rest_pitch;  // bytes from a window to its rests, from one line of them to others
 };
 
 // Groups, output lines and pixels whose rows are wanted together.
@@ -64,8 +69,11 @@ Split split_groups(const RowSource& rows);
 // scratch that read_rows needs.
 size_t reserve_rows(RowSource& rows, size_t groups, size_t lines, size_t pixels);
 
-// Runs of inputs that adjoin in memory, in the order of the weights.
+// Runs of inputs that adjoin in memory.
 std::vector<gemm::Segment> row_segments(const RowSource& rows);
+
+// RowAccess::kRests: the weights of n channels in the order of the segments.
+std::vector<int8_t> sort_weights(const RowSource& rows, const int8_t* weight, size_t n);
 
 // `x`: the image at the block's first group. With `copied`, scratch holds the rows of this block
 // already.
