@@ -9,23 +9,21 @@ namespace {
 #include "kernels/add/x86.inc"
 
 void run_wide(const Args& args) {
-  constexpr size_t kWide = 64;
   if (!args.params.fit.shift) return run(args);
   const Operands& o = args.operands;
   const AddWide p = load_add_wide(args.params);
   const Act *a = o.a, *b = o.b;
   Act* y = o.y;
   for (size_t row = 0; row < o.rows; ++row, a += o.a_stride, b += o.b_stride, y += o.y_stride) {
-    const __m512i same = _mm512_set1_epi8(static_cast<char>(*b));
-    size_t i = 0;
-    for (; i + kWide <= o.cols; i += kWide) {
-      const __m512i other = o.b_step ? _mm512_loadu_si512(b + i) : same;
-      _mm512_storeu_si512(y + i, add_wide(_mm512_loadu_si512(a + i), other, p));
+    if (o.b_step) {
+      const auto each = [&](size_t i, __mmask64 mask) {
+        return _mm512_maskz_loadu_epi8(mask, b + i);
+      };
+      add_row_wide(a, each, y, o.cols, p);
+    } else {
+      const __m512i same = _mm512_set1_epi8(static_cast<char>(*b));
+      add_row_wide(a, [&](size_t, __mmask64) { return same; }, y, o.cols, p);
     }
-    if (i == o.cols) continue;
-    const __mmask64 rest = (__mmask64{1} << (o.cols - i)) - 1;
-    const __m512i other = o.b_step ? _mm512_maskz_loadu_epi8(rest, b + i) : same;
-    _mm512_mask_storeu_epi8(y + i, rest, add_wide(_mm512_maskz_loadu_epi8(rest, a + i), other, p));
   }
 }
 

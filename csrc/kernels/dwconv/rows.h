@@ -49,10 +49,10 @@ void finish_rows(const Args& a, const Group<V>& group, const TableVec& table, in
                   static_cast<size_t>(columns), static_cast<size_t>(group.channels()), table,
                   a.epilogue->table);
     }
-    for (int x = 0; a.residual && x < columns; ++x) {
-      apply_tail_row(row + x * a.geometry.y_pixel_stride,
-                     a.residual + (pixel + x) * add.residual_stride + group.c0, group.channels(),
-                     add);
+    if (a.residual) {
+      apply_tail_rows(row, a.geometry.y_pixel_stride,
+                      a.residual + pixel * add.residual_stride + group.c0,
+                      static_cast<size_t>(columns), group.channels(), add);
     }
   }
 }

@@ -103,6 +103,10 @@ constexpr size_t kWorthTable = 64;
   return _mm256_blendv_epi8(eight(0), eight(8), x);
 }
 
+[[maybe_unused]] static inline void add_residual(Act* y, ptrdiff_t stride, const Act* residual,
+                                                 size_t rows, size_t n, const Epilogue& e) {
+  add_residual_by_vectors(y, stride, residual, rows, n, e);
+}
 #endif
 
 [[maybe_unused]] static inline void lookup_short(const Act* x, Act* y, size_t n,

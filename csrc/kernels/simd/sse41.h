@@ -84,4 +84,9 @@ constexpr size_t kWorthTable = 32;  // bytes
   }
 }
 
+[[maybe_unused]] static inline void add_residual(Act* y, ptrdiff_t stride, const Act* residual,
+                                                 size_t rows, size_t n, const Epilogue& e) {
+  add_residual_by_vectors(y, stride, residual, rows, n, e);
+}
+
 }  // namespace lightkern

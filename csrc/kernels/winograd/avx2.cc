@@ -257,14 +257,12 @@ void apply_tail(const Args& a, const Stretch& s, int rows, int pixels) {
   const int groups = g.groups - first_group < a.layout.groups_per_block ? g.groups - first_group
                                                                         : a.layout.groups_per_block;
   for (int r = 0; r < rows; ++r) {
-    for (int p = 0; p < pixels; ++p) {
-      const ptrdiff_t pixel = static_cast<ptrdiff_t>(s.oy + r) * g.ow + s.ox + p;
-      const Act* residual =
-          a.residual ? a.residual + pixel * a.epilogue->residual_stride + first_group * g.ocg
-                     : nullptr;
-      apply_tail_row(a.y + pixel * g.y_pixel_stride + first_group * g.ocg, residual, groups * g.ocg,
-                     *a.epilogue);
-    }
+    const ptrdiff_t pixel = static_cast<ptrdiff_t>(s.oy + r) * g.ow + s.ox;
+    const Act* residual =
+        a.residual ? a.residual + pixel * a.epilogue->residual_stride + first_group * g.ocg
+                   : nullptr;
+    apply_tail_rows(a.y + pixel * g.y_pixel_stride + first_group * g.ocg, g.y_pixel_stride,
+                    residual, static_cast<size_t>(pixels), groups * g.ocg, *a.epilogue);
   }
 }
 
