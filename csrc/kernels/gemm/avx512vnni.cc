@@ -175,7 +175,7 @@ struct Zmm {
       for (int r = 0; r < kRows; ++r) {
         if (r < rows) store_row<pitch / 16, false>(v, r, mask, y + r * y_stride);
       }
-      if (residual) residual += kRows * residual_stride;
+      residual += kRows * residual_stride;
     }
   }
 

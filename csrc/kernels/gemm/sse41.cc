@@ -206,7 +206,7 @@ void run(const Args& args) {
     panel.width == 8 ? accumulate_rows<Tiles, 2>(panel, ahead, a, args.a_stride, m, sums)
                      : accumulate_rows<Tiles, 1>(panel, ahead, a, args.a_stride, m, sums);
     requantize_rows(panel, e.clamp, sums, m, bytes);
-    if (e.table) apply_table(bytes, m * panel.width, e.table, e.fit);
+    if (e.table) apply_table(bytes, 0, 1, m * panel.width, e.table, e.fit);
     if (args.residual) add_rows(args, args.residual + row * e.residual_stride, m, bytes);
     copy_rows(bytes, static_cast<ptrdiff_t>(panel.width), m, panel.n, args.y + row * args.y_stride,
               args.y_stride);
